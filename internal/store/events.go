@@ -1,0 +1,99 @@
+package store
+
+import "github.com/nodauth/nod/internal/mfa"
+
+// Notice is a signed message to a user's devices.
+type Notice struct {
+	Realm     mfa.RealmID
+	ID        string // ntc_
+	User      mfa.UserID
+	Except    mfa.DeviceID // that is not told; "" for none
+	JWS       string
+	At        mfa.Instant
+	ExpiresAt mfa.Instant // exclusive
+}
+
+// Notices reads and writes notices.
+type Notices interface {
+	InsertNotice(Notice) error
+	// UserNotices lists those that have not expired at now, oldest first.
+	UserNotices(realm mfa.RealmID, user mfa.UserID, now mfa.Instant) ([]Notice, error)
+	SweepNotices(before mfa.Instant) error
+}
+
+// Event is an audit record. Nothing in it is secret.
+type Event struct {
+	Realm       mfa.RealmID
+	ID          mfa.EventID
+	At          mfa.Instant
+	Kind        string
+	User        mfa.UserID
+	Application mfa.ApplicationID
+	Device      mfa.DeviceID
+	Challenge   mfa.ChallengeID
+	Actor       mfa.Actor
+	By          string // the credential or administrator that acted
+	Address     string // of the caller
+	Request     string // request id
+	Data        map[string]string
+}
+
+// EventFilter narrows a list of events. The zero value matches all of a realm.
+type EventFilter struct {
+	Realm       mfa.RealmID
+	User        mfa.UserID
+	Application mfa.ApplicationID
+	Device      mfa.DeviceID
+	Challenge   mfa.ChallengeID
+	Kind        string // exact, or a prefix ending in "."
+	Since       mfa.Instant
+	Until       mfa.Instant // exclusive; 0 for no limit
+	OldestFirst bool
+}
+
+// Change names what an event was about, for waking waiters.
+type Change struct {
+	Realm       mfa.RealmID
+	User        mfa.UserID
+	Application mfa.ApplicationID
+	Challenge   mfa.ChallengeID
+}
+
+// Events writes and reads audit records. They are never changed.
+type Events interface {
+	InsertEvent(Event) error
+	// ListEvents goes by (At, id), newest first unless the filter says otherwise.
+	ListEvents(f EventFilter, p Page) ([]Event, error)
+	// ChangesSince lists, without repetition and over all realms, what events at or after since
+	// were about.
+	ChangesSince(since mfa.Instant) ([]Change, error)
+}
+
+// Replay is what is kept of a request that had an idempotency key.
+type Replay struct {
+	Realm       mfa.RealmID
+	Application mfa.ApplicationID
+	Route       string
+	Key         string
+	BodyHash    []byte
+	Seed        []byte // for what the request makes, so that a second run makes the same
+	Done        bool
+	LeaseUntil  mfa.Instant // a request that is not done by then may be run again
+	Status      int
+	Object      string // id of what was made
+	Secret      bool   // the answer holds a secret
+	Answer      []byte // sealed; nil once dropped
+	CreatedAt   mfa.Instant
+}
+
+// Replays reads and writes idempotency records.
+type Replays interface {
+	Replay(realm mfa.RealmID, app mfa.ApplicationID, route, key string) (Replay, error)
+	InsertReplay(Replay) error
+	// PutReplay writes everything but the key.
+	PutReplay(Replay) error
+	DeleteReplay(realm mfa.RealmID, app mfa.ApplicationID, route, key string) error
+	// SweepReplays deletes those made before all, and the secret answers of those made before
+	// secrets.
+	SweepReplays(all, secrets mfa.Instant) error
+}
