@@ -65,6 +65,9 @@ type Challenges interface {
 	DueChallenges(now mfa.Instant, limit int) ([]Challenge, error)
 	// PutStamps keeps the first of each stamp.
 	PutStamps([]Stamp) error
+	// SweepChallenges deletes at most limit challenges that are over and were created before; it
+	// returns how many.
+	SweepChallenges(realm mfa.RealmID, before mfa.Instant, limit int) (int, error)
 }
 
 // Rations keeps what is counted: guesses, waits and sources.

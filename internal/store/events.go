@@ -67,6 +67,8 @@ type Events interface {
 	// ChangesSince lists, without repetition and over all realms, what events at or after since
 	// were about.
 	ChangesSince(since mfa.Instant) ([]Change, error)
+	// SweepEvents deletes at most limit events older than before; it returns how many.
+	SweepEvents(realm mfa.RealmID, before mfa.Instant, limit int) (int, error)
 }
 
 // Replay is what is kept of a request that had an idempotency key.
