@@ -20,6 +20,7 @@ build: ## build bin/nod, one static binary
 .PHONY: test
 test: ## install what the tests need, run the linters and every test
 	scripts/needs
+	go mod tidy -diff
 	go vet ./...
 	$(MAKE) --no-print-directory lint
 	NOD_TEST_REQUIRE=all scripts/postgres go test -race -shuffle=on -p 2 -timeout 20m ./...
