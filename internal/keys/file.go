@@ -1,0 +1,74 @@
+package keys
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// maxRootBytes is far above the size of a root with many rotated keys.
+const maxRootBytes = 1 << 20
+
+func readRoot(path string, create bool) ([]byte, error) {
+	root, err := loadRoot(path)
+	if !create || !errors.Is(err, fs.ErrNotExist) {
+		return root, err
+	}
+	fresh, err := NewRoot()
+	if err != nil {
+		return nil, err
+	}
+	if err := storeRoot(path, fresh); err != nil {
+		return nil, err
+	}
+	// Another process may have been first; its root is the one.
+	return loadRoot(path)
+}
+
+func loadRoot(path string) ([]byte, error) {
+	f, err := os.Open(path) //nolint:gosec // the path is the administrator's
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return nil, fmt.Errorf("%s may be read by others (mode %04o); set it to 0600", path, mode)
+	}
+	return io.ReadAll(io.LimitReader(f, maxRootBytes))
+}
+
+// storeRoot writes a root that is there wholly and durably or not at all, and never
+// replaces one: sealed rows could not be opened again.
+func storeRoot(path string, root []byte) (err error) {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, ".seal-*") // made with mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
+	_, err = f.Write(root)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	d, err := os.Open(dir) //nolint:gosec // the path is the administrator's
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
