@@ -219,3 +219,12 @@ func MayAddDevice(user UserID, f Freshness, now Instant) error {
 	}
 	return nil
 }
+
+// Records returns every record that a step can ask for.
+func Records() []Recorded {
+	return []Recorded{
+		RecordAnswered, RecordApproved, RecordDenied, RecordReported, RecordWrong, RecordWrongCode, RecordFailed,
+		RecordExpired, RecordCancelled, RecordRedeemed, RecordEnrolmentClaimed, RecordEnrolmentConfirmed,
+		RecordEnrolmentWrong, RecordEnrolmentRefused, RecordEnrolmentExpired, RecordEnrolmentCancelled,
+	}
+}

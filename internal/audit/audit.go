@@ -1,0 +1,110 @@
+// Package audit writes and reads the record of what happened: every transition, credential change,
+// administrative act and refusal, in the transaction that caused it. Nothing secret is in it.
+package audit
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/secret"
+	"github.com/nodauth/nod/internal/store"
+)
+
+// Origin is who acts, as the front that took the request established it.
+type Origin struct {
+	Actor   mfa.Actor
+	By      string // id of the credential, device or person
+	Address string // of the caller
+	Request string // request id
+}
+
+type originKey struct{}
+
+// With returns a context that carries who acts.
+func With(ctx context.Context, o Origin) context.Context {
+	return context.WithValue(ctx, originKey{}, o)
+}
+
+// From returns who acts; the server itself if nobody was named.
+func From(ctx context.Context) Origin {
+	if o, ok := ctx.Value(originKey{}).(Origin); ok {
+		return o
+	}
+	return Origin{Actor: mfa.ActorServer}
+}
+
+// Log is what writing a record needs of a transaction.
+type Log interface {
+	Now() mfa.Instant
+	InsertEvent(store.Event) error
+}
+
+// Record writes one event. Its id, and its time unless it is set, are filled in; who acted comes
+// from the context unless the event says so itself.
+func Record(ctx context.Context, tx Log, e store.Event) error {
+	o := From(ctx)
+	if e.At == 0 {
+		e.At = tx.Now()
+	}
+	if e.Actor == "" {
+		e.Actor, e.By = o.Actor, o.By
+	}
+	e.Address, e.Request = o.Address, o.Request
+	e.ID = mfa.EventID(secret.ID("evt_"))
+	if err := tx.InsertEvent(e); err != nil {
+		return fmt.Errorf("record %s: %w", e.Kind, err)
+	}
+	return nil
+}
+
+// RecordOnce writes an event about a challenge that can happen only once, such as the moment when
+// its prompt was first shown. A second one of the same kind is dropped.
+func RecordOnce(ctx context.Context, tx Log, e store.Event) error {
+	o := From(ctx)
+	if e.Actor == "" {
+		e.Actor, e.By = o.Actor, o.By
+	}
+	e.Address, e.Request = o.Address, o.Request
+	sum := sha256.Sum256([]byte(string(e.Realm) + "\x00" + string(e.Challenge) + "\x00" + e.Kind))
+	id := strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:]))
+	e.ID = mfa.EventID("evt_" + id[:26])
+	if err := tx.InsertEvent(e); err != nil && !errors.Is(err, store.ErrExists) {
+		return fmt.Errorf("record %s: %w", e.Kind, err)
+	}
+	return nil
+}
+
+// Config of the Service.
+type Config struct {
+	Store store.Store
+}
+
+// Service reads the record.
+type Service struct{ c Config }
+
+// New makes a Service.
+func New(c Config) (*Service, error) {
+	if c.Store == nil {
+		return nil, errors.New("audit: Config.Store is required")
+	}
+	return &Service{c: c}, nil
+}
+
+// List returns events that match the filter, a page at a time.
+func (s *Service) List(ctx context.Context, f store.EventFilter, p store.Page) ([]store.Event, error) {
+	var out []store.Event
+	err := s.c.Store.View(ctx, func(tx store.Tx) error {
+		var err error
+		out, err = tx.ListEvents(f, p)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list events: %w", err)
+	}
+	return out, nil
+}

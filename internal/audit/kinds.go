@@ -1,0 +1,72 @@
+package audit
+
+import "github.com/nodauth/nod/internal/mfa"
+
+// The kinds of events, besides those that mfa's steps ask for.
+const (
+	ChallengeCreated   = "challenge.created"
+	ChallengeDelivered = "challenge.delivered" // a device's poll was answered with the prompt
+	ChallengeReceived  = "challenge.received"  // stamps, as the device says
+	ChallengeShown     = "challenge.shown"
+	ChallengeOpened    = "challenge.opened"
+	ChallengeTold      = "challenge.told" // the application was told the outcome
+	ChallengeRefused   = "challenge.refused"
+	GuessesSpent       = "guesses.spent"
+	PasswordWrong      = "password.wrong"
+
+	UserCreated       = "user.created"
+	UserChanged       = "user.changed"
+	UserDeleted       = "user.deleted"
+	UserLocked        = "user.locked"
+	UserUnlocked      = "user.unlocked"
+	UserReported      = "user.reported"
+	UserReportLifted  = "user.report_lifted"
+	PasswordSet       = "user.password_set"
+	EnrolmentCreated  = "enrolment.created"
+	DeviceAdded       = "device.added"
+	DeviceRenamed     = "device.renamed"
+	DeviceRotated     = "device.key_rotated"
+	DeviceTargets     = "device.targets_changed"
+	DeviceRevoked     = "device.revoked"
+	DeviceSuspended   = "device.suspended"
+	DeviceRestored    = "device.restored"
+	DeviceVetoed      = "device.vetoed"
+	DeviceUnenrolled  = "device.unenrolled"
+	TOTPCreated       = "totp.created"
+	TOTPConfirmed     = "totp.confirmed"
+	TOTPRemoved       = "totp.removed"
+	TOTPDisabled      = "totp.disabled"
+	BackupCodesMade   = "backup_codes.created"
+	BackupCodesGone   = "backup_codes.removed"
+	BypassIssued      = "bypass_code.issued"
+	BypassRevoked     = "bypass_code.revoked"
+	BrowserRemembered = "browser.remembered"
+	BrowserForgotten  = "browser.forgotten"
+
+	ApplicationCreated  = "application.created"
+	ApplicationChanged  = "application.changed"
+	ApplicationDisabled = "application.disabled"
+	ApplicationEnabled  = "application.enabled"
+	KeyCreated          = "application.key_created"
+	KeyRevoked          = "application.key_revoked"
+	PolicyApplied       = "policy.applied"
+	RealmCreated        = "realm.created"
+	RealmKeysRotated    = "realm.keys_rotated"
+)
+
+// Kinds returns every kind of event there is.
+func Kinds() []string {
+	out := []string{
+		ChallengeCreated, ChallengeDelivered, ChallengeReceived, ChallengeShown, ChallengeOpened, ChallengeTold,
+		ChallengeRefused, GuessesSpent, PasswordWrong, UserCreated, UserChanged, UserDeleted, UserLocked, UserUnlocked,
+		UserReported, UserReportLifted, PasswordSet, EnrolmentCreated, DeviceAdded, DeviceRenamed, DeviceRotated,
+		DeviceTargets, DeviceRevoked, DeviceSuspended, DeviceRestored, DeviceVetoed, DeviceUnenrolled, TOTPCreated,
+		TOTPConfirmed, TOTPRemoved, TOTPDisabled, BackupCodesMade, BackupCodesGone, BypassIssued, BypassRevoked,
+		BrowserRemembered, BrowserForgotten, ApplicationCreated, ApplicationChanged, ApplicationDisabled,
+		ApplicationEnabled, KeyCreated, KeyRevoked, PolicyApplied, RealmCreated, RealmKeysRotated,
+	}
+	for _, r := range mfa.Records() {
+		out = append(out, string(r))
+	}
+	return out
+}

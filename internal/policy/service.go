@@ -1,0 +1,114 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/store"
+)
+
+// Config of the Service.
+type Config struct {
+	Store store.Store
+}
+
+// Service keeps the documents of all realms. It is safe for concurrent use.
+type Service struct {
+	c      Config
+	parsed sync.Map // versionKey -> Document; documents are immutable
+}
+
+type versionKey struct {
+	realm   mfa.RealmID
+	version int
+}
+
+// New makes a Service.
+func New(c Config) (*Service, error) {
+	if c.Store == nil {
+		return nil, errors.New("policy: Config.Store is required")
+	}
+	return &Service{c: c}, nil
+}
+
+// Reader is what reading the present policy needs of a transaction.
+type Reader interface {
+	Policy(realm mfa.RealmID, version int) (store.Policy, error)
+}
+
+// Current returns the realm's present policy as the transaction sees it.
+func (s *Service) Current(tx Reader, realm mfa.RealmID) (Policy, error) {
+	row, err := tx.Policy(realm, 0)
+	if errors.Is(err, store.ErrNotFound) {
+		return Policy{Document: Default()}, nil
+	}
+	if err != nil {
+		return Policy{}, fmt.Errorf("read policy of realm %s: %w", realm, err)
+	}
+	return s.parse(row)
+}
+
+func (s *Service) parse(row store.Policy) (Policy, error) {
+	key := versionKey{row.Realm, row.Version}
+	if d, ok := s.parsed.Load(key); ok {
+		return Policy{Version: row.Version, Document: d.(Document)}, nil
+	}
+	d, err := Parse(row.Document)
+	if err != nil {
+		return Policy{}, fmt.Errorf("policy %d of realm %s: %w", row.Version, row.Realm, err)
+	}
+	s.parsed.Store(key, d)
+	return Policy{Version: row.Version, Document: d}, nil
+}
+
+// Show returns one version of a realm's policy; the present one for version 0.
+func (s *Service) Show(ctx context.Context, realm mfa.RealmID, version int) (Policy, error) {
+	var p Policy
+	err := s.c.Store.View(ctx, func(tx store.Tx) error {
+		if version == 0 {
+			var err error
+			p, err = s.Current(tx, realm)
+			return err
+		}
+		row, err := tx.Policy(realm, version)
+		if errors.Is(err, store.ErrNotFound) {
+			return mfa.ErrNotFound()
+		}
+		if err != nil {
+			return fmt.Errorf("read policy %d of realm %s: %w", version, realm, err)
+		}
+		p, err = s.parse(row)
+		return err
+	})
+	return p, err
+}
+
+// Writer is what applying a policy needs of a transaction.
+type Writer interface {
+	Reader
+	Now() mfa.Instant
+	InsertPolicy(store.Policy) error
+}
+
+// Apply stores a new version inside the caller's transaction. Applying what is in force already
+// changes nothing. expect is the version that the author saw, or -1 not to check it.
+func (s *Service) Apply(tx Writer, realm mfa.RealmID, d Document, expect int, by string) (Policy, bool, error) {
+	now, err := s.Current(tx, realm)
+	if err != nil {
+		return Policy{}, false, err
+	}
+	if expect >= 0 && expect != now.Version {
+		return Policy{}, false, mfa.Errorf(mfa.Conflict, mfa.ReasonVersion, "The policy is at version %d now, not at %d. Look at it and apply again.", now.Version, expect)
+	}
+	if string(now.Document.Canonical()) == string(d.Canonical()) {
+		return now, false, nil
+	}
+	row := store.Policy{Realm: realm, Version: now.Version + 1, Document: d.Canonical(), At: tx.Now(), By: by}
+	if err := tx.InsertPolicy(row); err != nil {
+		return Policy{}, false, fmt.Errorf("write policy %d of realm %s: %w", row.Version, realm, err)
+	}
+	return Policy{Version: row.Version, Document: d}, true, nil
+}
