@@ -344,3 +344,23 @@ func (s *Service) OpenGrant(h Held) (string, error) {
 	}
 	return string(jwt), nil
 }
+
+// CancelLive cancels the live challenges among rows for one reason. With Device set in the event
+// only approvals by that device end. record is called for each challenge that ends.
+func (s *Service) CancelLive(tx Writer, rows []store.Challenge, e mfa.Cancel, record func(Held) Recorder) ([]Held, error) {
+	var ended []Held
+	for _, row := range rows {
+		h, err := s.Open(row)
+		if err != nil {
+			return nil, err
+		}
+		was := h.State
+		if _, _, err := s.Apply(tx, &h, e, mfa.Facts{}, record(h)); err != nil {
+			return nil, err
+		}
+		if h.State == mfa.Cancelled && was != mfa.Cancelled {
+			ended = append(ended, h)
+		}
+	}
+	return ended, nil
+}
