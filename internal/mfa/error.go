@@ -49,6 +49,7 @@ const (
 	ReasonDeviceRevoked      Reason = "device_revoked"
 	ReasonEnrolmentClosed    Reason = "enrolment_closed"
 	ReasonExpired            Reason = "expired"
+	ReasonFirstFactor        Reason = "first_factor_required"
 	ReasonFreshFactor        Reason = "fresh_factor_required"
 	ReasonGrantExpired       Reason = "grant_expired"
 	ReasonGuessesSpent       Reason = "guesses_spent"
@@ -85,7 +86,7 @@ func Reasons() []Reason {
 	return []Reason{
 		ReasonAlreadyCreated, ReasonAlreadyRedeemed, ReasonApplicationOff, ReasonBodyTooLarge, ReasonBusy,
 		ReasonChallengeClosed, ReasonCredentials, ReasonDeviceNotActive, ReasonDeviceQuarantined, ReasonDeviceRevoked,
-		ReasonEnrolmentClosed, ReasonExpired, ReasonFreshFactor, ReasonGrantExpired, ReasonGuessesSpent,
+		ReasonEnrolmentClosed, ReasonExpired, ReasonFirstFactor, ReasonFreshFactor, ReasonGrantExpired, ReasonGuessesSpent,
 		ReasonIdempotency, ReasonKeyUsed, ReasonLimit, ReasonMalformed, ReasonMatchNotAllowed, ReasonMediaType,
 		ReasonMethodNotAllowed, ReasonMethodNotSupported, ReasonNameTaken, ReasonNotOffered, ReasonOwner,
 		ReasonPasswordWeak, ReasonPromptMismatch, ReasonReportNotLiftable, ReasonScope, ReasonSequence,

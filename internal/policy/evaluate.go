@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"time"
 
 	"github.com/nodauth/nod/internal/mfa"
@@ -68,7 +69,7 @@ func (p Policy) Evaluate(env Env) Requirement {
 		req.MinBits = max(req.MinBits, mfa.StrongBits)
 	}
 	weak := env.Kind == mfa.Login && env.Provenance.Class == mfa.KnownBrowser
-	for _, m := range r.Matches {
+	for _, m := range withStrong(r.Matches) {
 		if m.Bits() < req.MinBits || (m.Bits() < mfa.StrongBits && !weak) {
 			continue
 		}
@@ -77,6 +78,42 @@ func (p Policy) Evaluate(env Env) Requirement {
 	}
 	req.Methods = req.Methods.SuitableFor(env.Kind, req.MinBits)
 	return req
+}
+
+// withStrong adds scan and digits to a list that has a kind below StrongBits: whatever takes the
+// weak one away for the moment must leave something that counts.
+func withStrong(list []mfa.Match) []mfa.Match {
+	out := slices.Clone(list)
+	if !slices.ContainsFunc(list, func(m mfa.Match) bool { return m.Bits() < mfa.StrongBits }) {
+		return out
+	}
+	for _, m := range []mfa.Match{mfa.Scan, mfa.Digits} {
+		if !slices.Contains(out, m) {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// Offer returns the kinds to put into a prompt: those that policy allows here, in its order, cut
+// to what the application asked for when it asked for any. A weak kind brings scan and digits
+// with it, whether or not they were asked for.
+func (r Requirement) Offer(asked []mfa.Match, minBits int) []mfa.Match {
+	wanted := withStrong(asked)
+	var out []mfa.Match
+	for _, m := range r.MatchOrder {
+		if m.Bits() >= minBits && (len(asked) == 0 || slices.Contains(wanted, m)) {
+			out = append(out, m)
+		}
+	}
+	if slices.ContainsFunc(out, func(m mfa.Match) bool { return m.Bits() < mfa.StrongBits }) {
+		for _, m := range []mfa.Match{mfa.Scan, mfa.Digits} {
+			if !slices.Contains(out, m) {
+				out = append(out, m)
+			}
+		}
+	}
+	return out
 }
 
 func (b *Budgets) ring() mfa.RingBudget {

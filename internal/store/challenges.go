@@ -25,13 +25,14 @@ type Challenge struct {
 	RetryAt      mfa.Instant
 	RingReturned bool
 
-	Decision  string // the device's JWS that decided
-	Grant     []byte // the grant, sealed; nil until redeemed
-	Received  mfa.Instant
-	Shown     mfa.Instant
-	Opened    mfa.Instant
-	ChangedAt mfa.Instant
-	Version   int64
+	Decision    string // the device's JWS that decided
+	DecisionKey []byte // the JWK that signed it, as JSON
+	Grant       []byte // the grant, sealed; nil until redeemed
+	Received    mfa.Instant
+	Shown       mfa.Instant
+	Opened      mfa.Instant
+	ChangedAt   mfa.Instant
+	Version     int64
 }
 
 // Stamp is what a device says it did with a prompt.

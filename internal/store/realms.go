@@ -54,7 +54,7 @@ type Realms interface {
 type Policy struct {
 	Realm    mfa.RealmID
 	Version  int
-	Document []byte // canonical JSON
+	Document []byte // canonical YAML
 	At       mfa.Instant
 	By       string
 }
