@@ -195,8 +195,9 @@ func Decode[T any](m *Message) (T, error) {
 // Sign makes a message of the payload; the payload decides typ. Of the header only kid, url and
 // nonce are taken: alg and typ are set, jwk and the realm's kid are taken from the signer where
 // the type has them. The signer holds a P-256 key and gives ASN.1 signatures, as every
-// crypto.Signer does. Sign returns ErrMalformed for a header or payload that Parse would
-// refuse, and the signer's error as it is.
+// crypto.Signer does. Without a nonce the member is left out, as by a device that has none yet.
+// Sign returns ErrMalformed for a header or payload that Parse would refuse, and the signer's
+// error as it is.
 func Sign(signer crypto.Signer, h Header, p Payload) (string, error) {
 	pub, ok := signer.Public().(*ecdsa.PublicKey)
 	if !ok {
@@ -231,9 +232,6 @@ func Sign(signer crypto.Signer, h Header, p Payload) (string, error) {
 	m, err := Parse(p.Type(), []byte(raw))
 	if err != nil {
 		return "", err
-	}
-	if m.NonceMissing() {
-		return "", malformed("nonce", "missing")
 	}
 	return raw, m.valueErr
 }

@@ -206,7 +206,6 @@ func TestSignRefusesWhatParseWould(t *testing.T) {
 		h Header
 		p Payload
 	}{
-		"poll without nonce":         {noNonceHeader(TypePoll), &Poll{V: 1}},
 		"nonce beside challenge":     {deviceHeader(TypePoll), &Poll{V: 1, Challenge: testChal}},
 		"no url":                     {Header{KeyID: testDevice}, &Stamp{V: 1, Challenge: testChal, Stamp: StampShown}},
 		"no version":                 {deviceHeader(TypeName), &Name{Seq: 1, Name: "x"}},
@@ -217,6 +216,20 @@ func TestSignRefusesWhatParseWould(t *testing.T) {
 		if raw, err := Sign(w.device, c.h, c.p); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: got %q, %v, want ErrMalformed", name, raw, err)
 		}
+	}
+}
+
+func TestSignWithoutNonce(t *testing.T) {
+	t.Parallel()
+	raw := sign(newWorld().device, noNonceHeader(TypePoll), &Poll{V: 1})
+	m, err := Parse(TypePoll, []byte(raw))
+	if err != nil || !m.NonceMissing() || !m.NonceWanted() {
+		t.Errorf("%+v, %v", m, err)
+	}
+	raw = sign(newWorld().device, noNonceHeader(TypePoll), &Poll{V: 1, Challenge: testChal})
+	m, err = Parse(TypePoll, []byte(raw))
+	if err != nil || m.NonceMissing() || m.NonceWanted() {
+		t.Errorf("with a challenge: %+v, %v", m, err)
 	}
 }
 
