@@ -200,10 +200,12 @@ func approve(c Challenge, e Approve, f Facts, now Instant, fx *Effects) (Challen
 		return c, err
 	}
 	c = c.saw(e.Sighted)
-	if e.Match != DigitsBack && e.Match != Tap && !equal(e.Answer, c.Expect.answer(e.Match)) {
+	compared := e.Match != DigitsBack && e.Match != Tap
+	if compared && !equal(e.Answer, c.Expect.answer(e.Match)) {
+		fx.Wrong = true
 		return wrong(c, e.Match, fx), nil
 	}
-	fx.Right = true
+	fx.Right = compared // what needs no knowledge does not clear the device's failures
 	c.Evidence = Evidence{
 		Method: Push, At: now, Match: e.Match, Device: e.By.ID, Quarantined: e.By.Quarantined,
 		UserVerified: e.UserVerified, RememberAsked: e.Remember && !e.By.Quarantined, FirstFactorToo: c.FirstFactor,
@@ -248,7 +250,6 @@ func mayApprove(c Challenge, e Approve, f Facts) error {
 
 func wrong(c Challenge, m Match, fx *Effects) Challenge {
 	c.Wrong++
-	fx.Wrong = true
 	fx.Record = append(fx.Record, RecordWrong)
 	if c.Wrong >= m.Tries() {
 		c.State = Failed
@@ -332,18 +333,27 @@ func report(c Challenge, e Report, now Instant, fx *Effects) (Challenge, error) 
 	return c, nil
 }
 
-func typed(c Challenge, e Typed, f Facts, now Instant, fx *Effects) (Challenge, error) {
-	if e.Application != c.Application {
-		return c, ErrNotFound()
+// MayType says whether a code of this method may answer the challenge now: what typed answers are
+// refused for before anybody looks at the code.
+func MayType(c Challenge, app ApplicationID, m Method, f Facts, now Instant) error {
+	if app != c.Application {
+		return ErrNotFound()
 	}
-	if err := open(c, Pending, now); err != nil {
-		return c, err
+	if err := open(c.At(now), Pending, now); err != nil {
+		return err
 	}
-	if e.Method == Push || !c.MethodsNow(f).Has(e.Method) || !f.UserActive || !f.ApplicationActive {
-		return c, &Error{
+	if m == Push || !c.MethodsNow(f).Has(m) || !f.UserActive || !f.ApplicationActive {
+		return &Error{
 			Code: Forbidden, Reason: ReasonMethodNotAllowed, Field: "method",
 			Message: "This method cannot answer this challenge.",
 		}
+	}
+	return nil
+}
+
+func typed(c Challenge, e Typed, f Facts, now Instant, fx *Effects) (Challenge, error) {
+	if err := MayType(c, e.Application, e.Method, f, now); err != nil {
+		return c, err
 	}
 	if !c.Answerable || !e.Right {
 		fx.Record = append(fx.Record, RecordWrongCode)
