@@ -342,7 +342,7 @@ func MayType(c Challenge, app ApplicationID, m Method, f Facts, now Instant) err
 	if err := open(c.At(now), Pending, now); err != nil {
 		return err
 	}
-	if m == Push || !c.MethodsNow(f).Has(m) || !f.UserActive || !f.ApplicationActive {
+	if m == Push || !c.MethodsNow(f).Has(m) || !f.ApplicationActive {
 		return &Error{
 			Code: Forbidden, Reason: ReasonMethodNotAllowed, Field: "method",
 			Message: "This method cannot answer this challenge.",
@@ -355,7 +355,8 @@ func typed(c Challenge, e Typed, f Facts, now Instant, fx *Effects) (Challenge, 
 	if err := MayType(c, e.Application, e.Method, f, now); err != nil {
 		return c, err
 	}
-	if !c.Answerable || !e.Right {
+	// A user who is unknown or locked is told what a wrong code is told.
+	if !c.Answerable || !f.UserActive || !e.Right {
 		fx.Record = append(fx.Record, RecordWrongCode)
 		return c, nil
 	}
