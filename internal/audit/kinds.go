@@ -35,7 +35,7 @@ const (
 	TOTPCreated       = "totp.created"
 	TOTPConfirmed     = "totp.confirmed"
 	TOTPRemoved       = "totp.removed"
-	TOTPDisabled      = "totp.disabled"
+	FactorDisabled    = "factor.disabled"
 	BackupCodesMade   = "backup_codes.created"
 	BackupCodesGone   = "backup_codes.removed"
 	BypassIssued      = "bypass_code.issued"
@@ -61,7 +61,7 @@ func Kinds() []string {
 		ChallengeRefused, GuessesSpent, PasswordWrong, UserCreated, UserChanged, UserDeleted, UserLocked, UserUnlocked,
 		UserReported, UserReportLifted, PasswordSet, EnrolmentCreated, DeviceAdded, DeviceRenamed, DeviceRotated,
 		DeviceTargets, DeviceRevoked, DeviceSuspended, DeviceRestored, DeviceVetoed, DeviceUnenrolled, TOTPCreated,
-		TOTPConfirmed, TOTPRemoved, TOTPDisabled, BackupCodesMade, BackupCodesGone, BypassIssued, BypassRevoked,
+		TOTPConfirmed, TOTPRemoved, FactorDisabled, BackupCodesMade, BackupCodesGone, BypassIssued, BypassRevoked,
 		BrowserRemembered, BrowserForgotten, ApplicationCreated, ApplicationChanged, ApplicationDisabled,
 		ApplicationEnabled, KeyCreated, KeyRevoked, PolicyApplied, RealmCreated, RealmKeysRotated,
 	}

@@ -54,7 +54,7 @@ type Context struct {
 
 // Spec is everything about a challenge that is decided before it is made.
 type Spec struct {
-	Realm       store.Realm
+	Realm       mfa.RealmID
 	Issuer      string
 	ID          mfa.ChallengeID // "" for a fresh one
 	User        mfa.UserID      // may stand for an unknown name
@@ -115,7 +115,7 @@ func (s *Service) Make(tx Writer, signer Signer, spec Spec) (Held, error) {
 			MinBits: spec.MinBits, Answerable: spec.Known, Expect: expect, State: mfa.Pending,
 			CreatedAt: now, DecideBy: now.Add(spec.DecideIn),
 		},
-		Realm: spec.Realm.ID, Name: spec.Name, MatchOrder: spec.Matches, Reason: spec.Reason, Nonce: spec.Nonce,
+		Realm: spec.Realm, Name: spec.Name, MatchOrder: spec.Matches, Reason: spec.Reason, Nonce: spec.Nonce,
 		Browser: spec.Browser, BrowserJWK: spec.BrowserJWK, Source: spec.Source, PolicyVersion: spec.Policy,
 		Others: spec.Others, Rung: spec.Ringing.Rung, RingReason: spec.Ringing.Reason, RetryAt: spec.Ringing.RetryAt,
 	}}
@@ -158,7 +158,7 @@ func prompt(spec Spec, h Held, choices []string) *protocol.Prompt {
 		match[i] = protocol.Match(m)
 	}
 	return &protocol.Prompt{
-		V: protocol.Version, Issuer: spec.Issuer, Realm: string(spec.Realm.ID), Challenge: string(h.ID),
+		V: protocol.Version, Issuer: spec.Issuer, Realm: string(spec.Realm), Challenge: string(h.ID),
 		User:    protocol.User{ID: string(spec.User), Name: spec.UserName},
 		App:     protocol.App{ID: string(spec.Application.ID), Name: spec.Application.Name, IconSHA256: spec.Application.IconSHA256},
 		Kind:    protocol.Kind(spec.Kind),
@@ -321,6 +321,15 @@ func (h Held) Scanned() string {
 		return ""
 	}
 	return protocol.Scan{Challenge: string(h.ID), Secret: h.Expect.Scan}.String()
+}
+
+// Where gives the context that was kept; the zero value if there is none.
+func (h Held) Where() Context {
+	var c Context
+	if len(h.Context) > 0 && json.Unmarshal(h.Context, &c) != nil {
+		return Context{}
+	}
+	return c
 }
 
 // SealGrant seals a grant for its row.

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nodauth/nod/internal/mfa"
@@ -42,10 +43,10 @@ func Prove(tx Writer, realm mfa.RealmID, name, thumbprint string, jwk []byte) (p
 	return proof, nil
 }
 
-// Consume uses a proof up and gives the browser that it proves, for the user of that canonical
-// name only. A proof that is unknown, used, late or for somebody else proves nothing: ok is false
+// Consume uses a proof up and gives the browser that it proves, for the user with one of these
+// canonical names only. A proof that is unknown, used, late or for somebody else proves nothing: ok is false
 // and the browser is a stranger.
-func Consume(tx Writer, realm mfa.RealmID, proof, name string) (p store.Proof, ok bool, err error) {
+func Consume(tx Writer, realm mfa.RealmID, proof string, names []string) (p store.Proof, ok bool, err error) {
 	p, err = tx.ConsumeProof(realm, hash(proof))
 	if errors.Is(err, store.ErrUsed) {
 		return store.Proof{}, false, nil
@@ -54,7 +55,7 @@ func Consume(tx Writer, realm mfa.RealmID, proof, name string) (p store.Proof, o
 		return store.Proof{}, false, fmt.Errorf("use browser proof: %w", err)
 	}
 	now := tx.Now()
-	if p.Name != name || now >= p.ExpiresAt || now < p.ExpiresAt.Add(-ProofLife-mfa.ClockSlack) {
+	if !slices.Contains(names, p.Name) || now >= p.ExpiresAt || now < p.ExpiresAt.Add(-ProofLife-mfa.ClockSlack) {
 		return store.Proof{}, false, nil
 	}
 	return p, true, nil
