@@ -1,0 +1,144 @@
+package sqlstore
+
+import (
+	"fmt"
+
+	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/store"
+)
+
+const challengeColumns = `realm, id, user_id, application_id, kind, provenance_class, provenance_key,
+	first_factor, matches, methods, min_bits, prompt, answerable, name, match_order, reason, details,
+	context, nonce, browser, browser_jwk, source, prompt_jws, policy_version, others, created_at, decide_by,
+	state, cancel_reason, reported, wrong, seen, sealed, redeem_by, evidence_method, evidence_at,
+	evidence_match, evidence_device, evidence_quarantined, evidence_user_verified, evidence_code,
+	evidence_remember, evidence_first_factor, redeem_key, grant_ends, rung, ring_reason, retry_at,
+	ring_returned, decision, decision_key, grant_sealed, received, shown, opened, changed_at, version`
+
+func challengeFields(c *store.Challenge) []any {
+	ev := &c.Evidence
+	return []any{
+		&c.Realm, &c.ID, &c.User, &c.Application, &c.Kind, &c.Provenance.Class, &c.Provenance.Key,
+		&c.FirstFactor, matches{&c.Matches}, methods{&c.Methods}, &c.MinBits, &c.Prompt, &c.Answerable,
+		&c.Name, words[mfa.Match]{&c.MatchOrder}, &c.Reason, document{&c.Details}, document{&c.Context},
+		&c.Nonce, &c.Browser, document{&c.BrowserJWK}, &c.Source, &c.PromptJWS, &c.PolicyVersion, &c.Others,
+		&c.CreatedAt, &c.DecideBy, &c.State, &c.Challenge.Reason, &c.Reported, &c.Wrong, seen{&c.Seen},
+		&c.Sealed, &c.RedeemBy, &ev.Method, &ev.At, &ev.Match, &ev.Device, &ev.Quarantined,
+		&ev.UserVerified, &ev.Code, &ev.RememberAsked, &ev.FirstFactorToo, &c.RedeemKey, &c.GrantEnds,
+		&c.Rung, &c.RingReason, &c.RetryAt, &c.RingReturned, &c.Decision, document{&c.DecisionKey}, &c.Grant,
+		&c.Received, &c.Shown, &c.Opened, &c.ChangedAt, &c.Version,
+	}
+}
+
+func rungFields(r *mfa.Rung) []any { return []any{&r.At, &r.Provenance.Class, &r.Provenance.Key} }
+
+var insertChallenge = insertText("challenges", challengeColumns)
+
+const live = `state IN ('pending', 'answered', 'approved')`
+
+// Challenge implements store.Challenges.
+func (t *tx) Challenge(realm mfa.RealmID, id mfa.ChallengeID) (store.Challenge, error) {
+	return one(t, challengeFields, `SELECT `+challengeColumns+` FROM challenges
+		WHERE realm = $1 AND id = $2`, realm, id)
+}
+
+// InsertChallenge implements store.Challenges.
+func (t *tx) InsertChallenge(c store.Challenge) error {
+	c.ChangedAt, c.Version = t.now, 1
+	return t.insert(insertChallenge, challengeFields(&c)...)
+}
+
+// PutChallenge implements store.Challenges. What the prompt says, and for whom, stays.
+func (t *tx) PutChallenge(c store.Challenge) error {
+	ev := &c.Evidence
+	return t.put(`SELECT 1 FROM challenges WHERE realm = $1 AND id = $2`, []any{c.Realm, c.ID},
+		`UPDATE challenges SET state = $4, cancel_reason = $5, reported = $6, wrong = $7, seen = $8,
+		sealed = $9, redeem_by = $10, evidence_method = $11, evidence_at = $12, evidence_match = $13,
+		evidence_device = $14, evidence_quarantined = $15, evidence_user_verified = $16,
+		evidence_code = $17, evidence_remember = $18, evidence_first_factor = $19, redeem_key = $20,
+		grant_ends = $21, rung = $22, ring_reason = $23, retry_at = $24, ring_returned = $25,
+		decision = $26, decision_key = $27, grant_sealed = $28, changed_at = $29, version = version + 1
+		WHERE realm = $1 AND id = $2 AND version = $3`,
+		c.Realm, c.ID, c.Version, c.State, c.Challenge.Reason, c.Reported, c.Wrong, seen{&c.Seen},
+		c.Sealed, c.RedeemBy, ev.Method, ev.At, ev.Match,
+		ev.Device, ev.Quarantined, ev.UserVerified,
+		ev.Code, ev.RememberAsked, ev.FirstFactorToo, c.RedeemKey,
+		c.GrantEnds, c.Rung, c.RingReason, c.RetryAt, c.RingReturned,
+		c.Decision, document{&c.DecisionKey}, c.Grant, t.now)
+}
+
+// LiveChallenges implements store.Challenges.
+func (t *tx) LiveChallenges(realm mfa.RealmID, user mfa.UserID) ([]store.Challenge, error) {
+	return list(t, challengeFields, `SELECT `+challengeColumns+` FROM challenges
+		WHERE realm = $1 AND user_id = $2 AND `+live+` ORDER BY created_at DESC, id DESC`, realm, user)
+}
+
+// ApplicationLive implements store.Challenges, oldest first.
+func (t *tx) ApplicationLive(realm mfa.RealmID, app mfa.ApplicationID, n int) ([]store.Challenge, error) {
+	return list(t, challengeFields, `SELECT `+challengeColumns+` FROM challenges
+		WHERE realm = $1 AND application_id = $2 AND `+live+` ORDER BY created_at, id LIMIT $3`,
+		realm, app, limit(n))
+}
+
+// Rung implements store.Challenges, oldest first.
+func (t *tx) Rung(realm mfa.RealmID, user mfa.UserID, since mfa.Instant) ([]mfa.Rung, error) {
+	return list(t, rungFields, `SELECT created_at, provenance_class, provenance_key FROM challenges
+		WHERE realm = $1 AND user_id = $2 AND created_at >= $3 AND rung AND NOT ring_returned
+		ORDER BY created_at`, realm, user, since)
+}
+
+// UserChallenges implements store.Challenges.
+func (t *tx) UserChallenges(realm mfa.RealmID, user mfa.UserID, p store.Page) ([]store.Challenge, error) {
+	at, id := before(p)
+	return list(t, challengeFields, `SELECT `+challengeColumns+` FROM challenges
+		WHERE realm = $1 AND user_id = $2 AND (created_at, id) < ($3, $4)
+		ORDER BY created_at DESC, id DESC LIMIT $5`, realm, user, at, id, limit(p.Limit))
+}
+
+// ApplicationChanges implements store.Challenges.
+func (t *tx) ApplicationChanges(realm mfa.RealmID, app mfa.ApplicationID, p store.Page) ([]store.Challenge, error) {
+	at, id := after(p)
+	return list(t, challengeFields, `SELECT `+challengeColumns+` FROM challenges
+		WHERE realm = $1 AND application_id = $2 AND (changed_at, id) > ($3, $4)
+		ORDER BY changed_at, id LIMIT $5`, realm, app, at, id, limit(p.Limit))
+}
+
+// DueChallenges implements store.Challenges, the longest overdue of each kind first.
+func (t *tx) DueChallenges(now mfa.Instant, n int) ([]store.Challenge, error) {
+	due, err := list(t, challengeFields, `SELECT `+challengeColumns+` FROM challenges
+		WHERE state = 'approved' AND redeem_by <= $1 ORDER BY redeem_by LIMIT $2`, now, limit(n))
+	if err != nil {
+		return nil, err
+	}
+	more, err := list(t, challengeFields, `SELECT `+challengeColumns+` FROM challenges
+		WHERE state IN ('pending', 'answered') AND decide_by <= $1 ORDER BY decide_by LIMIT $2`,
+		now, limit(n-len(due)))
+	return append(due, more...), err
+}
+
+// PutStamps implements store.Challenges. A stamp is a change that the application is shown, and none
+// that makes another's Put stale. Stamps of a challenge that is not there are dropped.
+func (t *tx) PutStamps(stamps []store.Stamp) error {
+	for _, s := range stamps {
+		switch s.Stamp {
+		case "received", "shown", "opened":
+		default:
+			return fmt.Errorf("unknown stamp %q", s.Stamp)
+		}
+		_, err := t.write(`UPDATE challenges SET `+s.Stamp+` = $3, changed_at = $4
+			WHERE realm = $1 AND id = $2 AND `+s.Stamp+` = 0`, s.Realm, s.Challenge, s.At, t.now)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SweepChallenges implements store.Challenges.
+func (t *tx) SweepChallenges(realm mfa.RealmID, before mfa.Instant, n int) (int, error) {
+	swept, err := t.write(`DELETE FROM challenges WHERE realm = $1 AND id IN (
+		SELECT c.id FROM challenges c WHERE c.realm = $1 AND c.created_at < $2
+		AND c.state IN ('redeemed', 'denied', 'failed', 'expired', 'cancelled')
+		ORDER BY c.created_at LIMIT $3)`, realm, before, limit(n))
+	return int(swept), err
+}

@@ -1,0 +1,117 @@
+package sqlstore
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/store"
+)
+
+const (
+	noticeColumns = `realm, id, user_id, except_device, jws, at, expires_at`
+	eventColumns  = `realm, at, id, kind, user_id, application_id, device_id, challenge_id, actor, made_by,
+		address, request, data`
+)
+
+func noticeFields(n *store.Notice) []any {
+	return []any{&n.Realm, &n.ID, &n.User, &n.Except, &n.JWS, &n.At, &n.ExpiresAt}
+}
+
+func eventFields(e *store.Event) []any {
+	return []any{
+		&e.Realm, &e.At, &e.ID, &e.Kind, &e.User, &e.Application, &e.Device, &e.Challenge, &e.Actor, &e.By,
+		&e.Address, &e.Request, table{&e.Data},
+	}
+}
+
+func changeFields(c *store.Change) []any {
+	return []any{&c.Realm, &c.User, &c.Application, &c.Challenge}
+}
+
+var (
+	insertNotice = insertText("notices", noticeColumns)
+	insertEvent  = insertText("events", eventColumns)
+)
+
+// InsertNotice implements store.Notices.
+func (t *tx) InsertNotice(n store.Notice) error { return t.insert(insertNotice, noticeFields(&n)...) }
+
+// UserNotices implements store.Notices.
+func (t *tx) UserNotices(realm mfa.RealmID, user mfa.UserID, now mfa.Instant) ([]store.Notice, error) {
+	return list(t, noticeFields, `SELECT `+noticeColumns+` FROM notices
+		WHERE realm = $1 AND user_id = $2 AND expires_at > $3 ORDER BY at, id`, realm, user, now)
+}
+
+// SweepNotices implements store.Notices.
+func (t *tx) SweepNotices(before mfa.Instant) error {
+	_, err := t.write(`DELETE FROM notices WHERE expires_at < $1`, before)
+	return err
+}
+
+// InsertEvent implements store.Events.
+func (t *tx) InsertEvent(e store.Event) error { return t.insert(insertEvent, eventFields(&e)...) }
+
+// ListEvents implements store.Events.
+func (t *tx) ListEvents(f store.EventFilter, p store.Page) ([]store.Event, error) {
+	text, args := eventsText(f, p)
+	return list(t, eventFields, text, args...)
+}
+
+// eventsText makes one of a few dozen texts, so that each can be prepared once. The terms that are
+// not equal to "" are there for the partial indexes.
+func eventsText(f store.EventFilter, p store.Page) (string, []any) {
+	var b strings.Builder
+	b.WriteString(`SELECT ` + eventColumns + ` FROM events WHERE realm = $1`)
+	args := []any{f.Realm}
+	arg := func(a any) int {
+		args = append(args, a)
+		return len(args)
+	}
+	for _, c := range []struct{ column, value string }{
+		{"user_id", string(f.User)},
+		{"application_id", string(f.Application)},
+		{"device_id", string(f.Device)},
+		{"challenge_id", string(f.Challenge)},
+	} {
+		if c.value != "" {
+			fmt.Fprintf(&b, ` AND %s = $%d AND %s <> ''`, c.column, arg(c.value), c.column)
+		}
+	}
+	switch {
+	case strings.HasSuffix(f.Kind, "."):
+		fmt.Fprintf(&b, ` AND kind >= $%d`, arg(f.Kind))
+		fmt.Fprintf(&b, ` AND kind < $%d`, arg(prefixEnd(f.Kind)))
+	case f.Kind != "":
+		fmt.Fprintf(&b, ` AND kind = $%d`, arg(f.Kind))
+	}
+	if f.Since != 0 {
+		fmt.Fprintf(&b, ` AND at >= $%d`, arg(f.Since))
+	}
+	if f.Until != 0 {
+		fmt.Fprintf(&b, ` AND at < $%d`, arg(f.Until))
+	}
+	if f.OldestFirst {
+		at, id := after(p)
+		fmt.Fprintf(&b, ` AND (at, id) > ($%d, $%d) ORDER BY at, id`, arg(at), arg(id))
+	} else {
+		at, id := before(p)
+		fmt.Fprintf(&b, ` AND (at, id) < ($%d, $%d) ORDER BY at DESC, id DESC`, arg(at), arg(id))
+	}
+	fmt.Fprintf(&b, ` LIMIT $%d`, arg(limit(p.Limit)))
+	return b.String(), args
+}
+
+// ChangesSince implements store.Events.
+func (t *tx) ChangesSince(since mfa.Instant) ([]store.Change, error) {
+	return list(t, changeFields, `SELECT DISTINCT realm, user_id, application_id, challenge_id FROM events
+		WHERE at >= $1`, since)
+}
+
+// SweepEvents implements store.Events.
+func (t *tx) SweepEvents(realm mfa.RealmID, before mfa.Instant, n int) (int, error) {
+	swept, err := t.write(`DELETE FROM events WHERE realm = $1 AND (at, id) IN (
+		SELECT e.at, e.id FROM events e WHERE e.realm = $1 AND e.at < $2
+		ORDER BY e.at, e.id LIMIT $3)`, realm, before, limit(n))
+	return int(swept), err
+}

@@ -1,0 +1,104 @@
+package sqlstore
+
+import (
+	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/store"
+)
+
+const (
+	realmColumns  = `realm, created_at, disabled_at`
+	keyColumns    = `realm, purpose, kid, public, sealed, created_at, active_at, retired_at`
+	keySetColumns = `realm, serial, jws, at`
+	policyColumns = `realm, version, document, at, made_by`
+)
+
+func realmFields(r *store.Realm) []any { return []any{&r.ID, &r.CreatedAt, &r.DisabledAt} }
+
+func keyFields(k *store.Key) []any {
+	return []any{
+		&k.Realm, &k.Purpose, &k.KID, document{&k.Public}, &k.Sealed,
+		&k.CreatedAt, &k.ActiveAt, &k.RetiredAt,
+	}
+}
+
+func keySetFields(k *store.KeySet) []any { return []any{&k.Realm, &k.Serial, &k.JWS, &k.At} }
+
+func policyFields(p *store.Policy) []any {
+	return []any{&p.Realm, &p.Version, document{&p.Document}, &p.At, &p.By}
+}
+
+var (
+	insertRealm  = insertText("realms", realmColumns)
+	insertKey    = insertText("realm_keys", keyColumns)
+	insertKeySet = insertText("key_sets", keySetColumns)
+	insertPolicy = insertText("policies", policyColumns)
+)
+
+// Realm implements store.Realms.
+func (t *tx) Realm(id mfa.RealmID) (store.Realm, error) {
+	return one(t, realmFields, `SELECT `+realmColumns+` FROM realms WHERE realm = $1`, id)
+}
+
+// ListRealms implements store.Realms.
+func (t *tx) ListRealms() ([]store.Realm, error) {
+	return list(t, realmFields, `SELECT `+realmColumns+` FROM realms ORDER BY realm`)
+}
+
+// InsertRealm implements store.Realms.
+func (t *tx) InsertRealm(r store.Realm) error { return t.insert(insertRealm, realmFields(&r)...) }
+
+// InsertKey implements store.Realms.
+func (t *tx) InsertKey(k store.Key) error { return t.insert(insertKey, keyFields(&k)...) }
+
+// PutKey implements store.Realms.
+func (t *tx) PutKey(k store.Key) error {
+	return t.change(`UPDATE realm_keys SET active_at = $4, retired_at = $5
+		WHERE realm = $1 AND purpose = $2 AND kid = $3`,
+		k.Realm, k.Purpose, k.KID, k.ActiveAt, k.RetiredAt)
+}
+
+// Keys implements store.Realms.
+func (t *tx) Keys(realm mfa.RealmID, purpose string) ([]store.Key, error) {
+	return list(t, keyFields, `SELECT `+keyColumns+` FROM realm_keys
+		WHERE realm = $1 AND purpose = $2 ORDER BY created_at, kid`, realm, purpose)
+}
+
+// InsertKeySet implements store.Realms.
+func (t *tx) InsertKeySet(k store.KeySet) error { return t.insert(insertKeySet, keySetFields(&k)...) }
+
+// KeySetsAfter implements store.Realms.
+func (t *tx) KeySetsAfter(realm mfa.RealmID, serial int64) ([]store.KeySet, error) {
+	return list(t, keySetFields, `SELECT `+keySetColumns+` FROM key_sets
+		WHERE realm = $1 AND serial > $2 ORDER BY serial`, realm, serial)
+}
+
+// Setting implements store.Realms.
+func (t *tx) Setting(name string) (string, error) {
+	return one(t, itself[string], `SELECT value FROM settings WHERE name = $1`, name)
+}
+
+// PutSetting implements store.Realms.
+func (t *tx) PutSetting(name, value string) error {
+	_, err := t.write(`INSERT INTO settings (name, value) VALUES ($1, $2)
+		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, name, value)
+	return err
+}
+
+// Policy implements store.Policies.
+func (t *tx) Policy(realm mfa.RealmID, version int) (store.Policy, error) {
+	if version == 0 {
+		return one(t, policyFields, `SELECT `+policyColumns+` FROM policies
+			WHERE realm = $1 ORDER BY version DESC LIMIT 1`, realm)
+	}
+	return one(t, policyFields, `SELECT `+policyColumns+` FROM policies
+		WHERE realm = $1 AND version = $2`, realm, version)
+}
+
+// InsertPolicy implements store.Policies.
+func (t *tx) InsertPolicy(p store.Policy) error { return t.insert(insertPolicy, policyFields(&p)...) }
+
+// ListPolicies implements store.Policies, newest first.
+func (t *tx) ListPolicies(realm mfa.RealmID, n int) ([]store.Policy, error) {
+	return list(t, policyFields, `SELECT `+policyColumns+` FROM policies
+		WHERE realm = $1 ORDER BY version DESC LIMIT $2`, realm, limit(n))
+}

@@ -1,0 +1,391 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/store"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+const (
+	sqliteReaders = 4
+	sqliteBatch   = 512
+	// checkpointAfter is how many jobs the checkpointer lets come together.
+	checkpointAfter = 200
+	// longLog is the length of the write-ahead log, in pages of 4 KiB, from which the writer
+	// stops to finish a checkpoint: while it writes, the log cannot begin anew.
+	longLog = 16384
+)
+
+// sqliteDB is a database file.
+type sqliteDB struct {
+	config  Config
+	health  *health
+	clock   *clock
+	db      *sql.DB
+	writer  *sqliteSession
+	readers chan *sqliteSession
+
+	kick         chan struct{} // wakes the checkpointer
+	checkpointer sync.WaitGroup
+	long         atomic.Bool // the log is too long
+}
+
+// openSQLite opens a file whose schema is up to date.
+func openSQLite(ctx context.Context, c Config, h *health) (engine, error) {
+	db, err := sqliteOpen(c)
+	if err != nil {
+		return nil, err
+	}
+	s := &sqliteDB{
+		config: c, health: h, clock: newClock(c.Offset), db: db,
+		readers: make(chan *sqliteSession, sqliteReaders), kick: make(chan struct{}, 1),
+	}
+	if err := s.connect(ctx); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	checkpoints, err := newSQLiteSession(ctx, db)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	s.checkpointer.Go(func() { s.checkpoint(checkpoints) })
+	return s, nil
+}
+
+// sqliteOpen makes the file and a handle to it. The handle opens no connection yet.
+func sqliteOpen(c Config) (*sql.DB, error) {
+	path, err := c.path()
+	if err != nil {
+		return nil, err
+	}
+	path, err = filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := createFile(path); err != nil {
+		return nil, fmt.Errorf("database file: %w", err)
+	}
+	query := url.Values{"_pragma": {
+		"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
+		// SQLite forgets a failed sync of its own checkpoints; checkpoint does not.
+		"wal_autocheckpoint(0)",
+	}}
+	return sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path, RawQuery: query.Encode()}).String())
+}
+
+// createFile makes an empty file that its owner alone can read, and makes its name durable. SQLite
+// gives its other files the same permissions.
+func createFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // named by the operator
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+func (s *sqliteDB) connect(ctx context.Context) error {
+	var err error
+	if s.writer, err = newSQLiteSession(ctx, s.db); err != nil {
+		return err
+	}
+	newest, err := s.newest()
+	if err != nil {
+		return err
+	}
+	if err := s.clock.behind(newest); err != nil {
+		return err
+	}
+	for range sqliteReaders {
+		r, err := newSQLiteSession(ctx, s.db)
+		if err != nil {
+			return err
+		}
+		if _, err := r.exec(`PRAGMA query_only = 1`, nil); err != nil {
+			return err
+		}
+		s.readers <- r
+	}
+	return nil
+}
+
+// newest is the moment of the newest row: every change of state has its event, and what has none
+// is a guess or a challenge. Each part reads the end of an index.
+func (s *sqliteDB) newest() (mfa.Instant, error) {
+	var at mfa.Instant
+	err := s.writer.query(`SELECT max(
+		coalesce((SELECT max(at) FROM events), 0),
+		coalesce((SELECT max(at) FROM guesses), 0),
+		coalesce((SELECT max((SELECT max(c.changed_at) FROM challenges c
+			WHERE c.realm = a.realm AND c.application_id = a.id)) FROM applications a), 0))`, nil,
+		func(scan func(...any) error) error { return scan(&at) })
+	return at, err
+}
+
+func (s *sqliteDB) writers() int { return 1 }
+
+func (s *sqliteDB) view(ctx context.Context, fn func(*tx) error) error {
+	var r *sqliteSession
+	select {
+	case r = <-s.readers:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { s.readers <- r }()
+	if _, err := r.exec(`BEGIN`, nil); err != nil {
+		return s.explain(err)
+	}
+	defer func() {
+		if _, err := r.exec(`ROLLBACK`, nil); err != nil {
+			s.config.Logger.Error("end of a reading transaction", slog.Any("error", err))
+		}
+	}()
+	t := &tx{session: r, ctx: ctx, now: s.clock.now(), viewing: true}
+	defer func() { t.over = true }()
+	err := t.outcome(fn(t))
+	if t.failed != nil && sqliteClass(t.failed) != classStatement {
+		return s.explain(t.failed)
+	}
+	return err
+}
+
+// explain turns an error of the database itself into what callers are told, and ends the store if
+// it is a fault.
+func (s *sqliteDB) explain(err error) error {
+	switch sqliteClass(err) {
+	case classFault:
+		return s.health.fault(err)
+	case classFull:
+		return unavailable("The disk of the database is full.", err)
+	case classBusy:
+		return unavailable("The database is busy.", err)
+	case classStatement, classConflict, classLost:
+	}
+	return err
+}
+
+func (s *sqliteDB) write(q *queue) {
+	sinceKick := 0
+	for first := q.next(true); first != nil; first = q.next(true) {
+		sinceKick += s.batch(q, first)
+		if sinceKick >= checkpointAfter {
+			sinceKick = 0
+			select {
+			case s.kick <- struct{}{}:
+			default:
+			}
+		}
+		if s.long.Swap(false) && s.health.error() == nil {
+			s.finishCheckpoint(s.writer)
+		}
+	}
+	close(s.kick)
+}
+
+// batch runs the first job and those that come meanwhile in one transaction, commits it, and
+// tells all of them. It returns how many they were.
+func (s *sqliteDB) batch(q *queue, first *job) int {
+	jobs := make([]*job, 0, 16)
+	err := s.health.error()
+	if err == nil {
+		err = s.wrap(s.writer.exec(`BEGIN IMMEDIATE`, nil))
+	}
+	for j := first; j != nil; j = q.next(false) {
+		jobs = append(jobs, j)
+		if err != nil {
+			break
+		}
+		if err = s.explain(s.job(j)); err != nil || len(jobs) == sqliteBatch {
+			break
+		}
+	}
+	if err == nil {
+		err = s.wrap(s.writer.exec(`COMMIT`, nil))
+	}
+	if err != nil && s.health.error() == nil {
+		// SQLite may have rolled back on its own, and a failed COMMIT may have left the
+		// transaction open. If it is still there after this, BEGIN of the next batch says so.
+		_, _ = s.writer.exec(`ROLLBACK`, nil)
+	}
+	settle(jobs, err, s.config.Committed)
+	return len(jobs)
+}
+
+func (s *sqliteDB) wrap(_ int64, err error) error { return s.explain(err) }
+
+// job runs one job under a savepoint. The error it returns concerns the whole batch.
+func (s *sqliteDB) job(j *job) error {
+	if j.result = j.ctx.Err(); j.result != nil {
+		return nil
+	}
+	if _, err := s.writer.exec(`SAVEPOINT job`, nil); err != nil {
+		return err
+	}
+	failed := j.lend(&tx{session: s.writer, ctx: j.ctx, now: s.clock.now()})
+	if failed != nil && sqliteClass(failed) != classStatement {
+		return failed
+	}
+	if j.result != nil {
+		if _, err := s.writer.exec(`ROLLBACK TO job`, nil); err != nil {
+			return err
+		}
+	}
+	_, err := s.writer.exec(`RELEASE job`, nil)
+	return err
+}
+
+// checkpoint moves what is committed from the log to the database whenever the writer says that
+// enough has come together. A failed sync of the database is a fault: asked again, the system
+// would report success for what it has lost.
+func (s *sqliteDB) checkpoint(c *sqliteSession) {
+	for range s.kick {
+		if s.finishCheckpoint(c) > longLog {
+			s.long.Store(true)
+		}
+	}
+}
+
+// finishCheckpoint returns how many pages the log holds.
+func (s *sqliteDB) finishCheckpoint(c *sqliteSession) int64 {
+	var busy, pages, moved int64
+	err := c.query(`PRAGMA wal_checkpoint(PASSIVE)`, nil, func(scan func(...any) error) error {
+		return scan(&busy, &pages, &moved)
+	})
+	if err != nil {
+		if sqliteClass(err) == classFault {
+			_ = s.health.fault(err)
+			return 0
+		}
+		s.config.Logger.Warn("checkpoint of the database", slog.Any("error", err))
+	}
+	return pages
+}
+
+func (s *sqliteDB) ready(ctx context.Context) error {
+	if err := s.clock.trusted(); err != nil {
+		return err
+	}
+	return s.view(ctx, func(t *tx) error {
+		_, err := t.there(`SELECT 1`)
+		return err
+	})
+}
+
+func (s *sqliteDB) close() error {
+	s.checkpointer.Wait()
+	return s.db.Close()
+}
+
+// sqliteSession is one connection with its statements. It runs them without a context: to
+// interrupt one would roll back the transaction that it shares with others.
+type sqliteSession struct {
+	conn       *sql.Conn
+	statements map[string]*sql.Stmt
+}
+
+func newSQLiteSession(ctx context.Context, db *sql.DB) (*sqliteSession, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &sqliteSession{conn: conn, statements: make(map[string]*sql.Stmt)}, nil
+}
+
+func (s *sqliteSession) prepared(text string) (*sql.Stmt, error) {
+	if st, ok := s.statements[text]; ok {
+		return st, nil
+	}
+	st, err := s.conn.PrepareContext(context.Background(), text)
+	if err == nil {
+		s.statements[text] = st
+	}
+	return st, err
+}
+
+func (s *sqliteSession) exec(text string, args []any) (int64, error) {
+	st, err := s.prepared(text)
+	if err != nil {
+		return 0, err
+	}
+	res, err := st.ExecContext(context.Background(), args...)
+	if err != nil {
+		return 0, sqliteError(err)
+	}
+	return res.RowsAffected()
+}
+
+func (s *sqliteSession) query(text string, args []any, row func(scan func(...any) error) error) error {
+	st, err := s.prepared(text)
+	if err != nil {
+		return err
+	}
+	rows, err := st.QueryContext(context.Background(), args...)
+	if err != nil {
+		return sqliteError(err)
+	}
+	defer rows.Close() //nolint:errcheck // a second time it says nothing new
+	for rows.Next() {
+		if err := row(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return errors.Join(rows.Err(), rows.Close())
+}
+
+// sqliteError gives a reference to a row that is not there its name.
+func sqliteError(err error) error {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok && e.Code() == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY {
+		return fmt.Errorf("%w: %w", store.ErrNotFound, err)
+	}
+	return err
+}
+
+// class says whom an error of the database concerns.
+type class int
+
+const (
+	classStatement class = iota // the job whose statement it was
+	classConflict               // the whole transaction, which can be run again
+	classLost                   // the connection, before anything was committed
+	classBusy                   // the whole transaction, which cannot be written now
+	classFull                   // likewise, because the disk is full
+	classFault                  // the database itself
+)
+
+func sqliteClass(err error) class {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	if !ok {
+		return classStatement
+	}
+	switch e.Code() & 0xff {
+	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN,
+		sqlite3.SQLITE_READONLY:
+		return classFault
+	case sqlite3.SQLITE_FULL:
+		return classFull
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL,
+		sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_ABORT:
+		return classBusy
+	}
+	return classStatement
+}
