@@ -133,8 +133,13 @@ func TestApproveSendsNothingThatThePromptForbids(t *testing.T) {
 		s.ask("ch_1", true, approved())
 		p := onlyPrompt(t, d)
 		for _, approval := range []Approval{
-			{Match: protocol.MatchTap}, {Match: protocol.MatchNumber, Answer: "07"}, {}, {Match: protocol.MatchDigits, Answer: "42"},
-			{Match: protocol.MatchDigits}, {Match: protocol.MatchScan, Answer: "https://x"}, {Match: protocol.MatchDigitsBack, Answer: "042137"},
+			{Match: protocol.MatchTap},
+			{Match: protocol.MatchNumber, Answer: "07"},
+			{},
+			{Match: protocol.MatchDigits, Answer: "42"},
+			{Match: protocol.MatchDigits},
+			{Match: protocol.MatchScan, Answer: "https://x"},
+			{Match: protocol.MatchDigitsBack, Answer: "042137"},
 		} {
 			if r, err := d.Approve(t.Context(), p, approval); err == nil {
 				t.Errorf("%+v: %+v", approval, r)
