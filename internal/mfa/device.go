@@ -180,6 +180,7 @@ func change(d Device, e Change, now Instant) (Device, DeviceEffects, error) {
 	}
 	d.Seq = e.Seq
 	if e.NewKey && e.Quarantine > 0 {
+		d.Vetoable = d.Vetoable && d.Quarantined(now) // the new key's quarantine is not a newcomer's
 		d.QuarantineUntil = max(d.QuarantineUntil, now.Add(e.Quarantine))
 	}
 	return d, DeviceEffects{}, nil
