@@ -74,6 +74,7 @@ func (s *Service) Issue(tx Writer, i Invite) (Issued, error) {
 	if err := tx.InsertEnrolment(e); err != nil {
 		return Issued{}, fmt.Errorf("insert enrolment: %w", err)
 	}
+	e.Version = 1
 	link := protocol.TicketLink{Origin: i.Origin, Ticket: ticket, PIN: pin}
 	return Issued{Enrolment: e, Link: secret.New(link.String()), Ended: ended}, nil
 }
@@ -154,6 +155,7 @@ func (s *Service) create(tx Writer, out *Outcome, c protocol.Enrol, key protocol
 	if err := tx.InsertDevice(d); err != nil {
 		return fmt.Errorf("insert device: %w", err)
 	}
+	d.Version = 1
 	out.Device = d
 	payload, err := protocol.Encode(&protocol.Enrolled{
 		V: protocol.Version, Issuer: v.Issuer, Realm: string(e.Realm), Device: string(d.ID),
