@@ -29,7 +29,7 @@ func readRoot(path string, create bool) ([]byte, error) {
 }
 
 func loadRoot(path string) ([]byte, error) {
-	f, err := os.Open(path) //nolint:gosec // the path is the administrator's
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func storeRoot(path string, root []byte) (err error) {
 	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	d, err := os.Open(dir) //nolint:gosec // the path is the administrator's
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

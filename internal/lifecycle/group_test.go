@@ -325,7 +325,7 @@ func TestWorkerThatDoesNotStop(t *testing.T) {
 func TestStress(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(400) {
-		rnd := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a repeatable order
+		rnd := rand.New(rand.NewPCG(seed, 1))
 		var mu sync.Mutex
 		var started, stopped []int
 		g := lifecycle.New()

@@ -159,7 +159,7 @@ func TestApply(t *testing.T) {
 		if got != tc.want || !errors.Is(err, tc.err) {
 			t.Errorf("Apply(%q, %q) = %q, %v, want %q, %v", tc.form, tc.name, got, err, tc.want, tc.err)
 		}
-		if want := tc.err != username.UnknownForm; tc.form.Valid() != want { //nolint:errorlint // table value
+		if want := !errors.Is(tc.err, username.UnknownForm); tc.form.Valid() != want {
 			t.Errorf("%q.Valid() = %v, want %v", tc.form, tc.form.Valid(), want)
 		}
 	}
