@@ -11,6 +11,7 @@ import (
 	"github.com/nodauth/nod/internal/mfa"
 	"github.com/nodauth/nod/internal/secret"
 	"github.com/nodauth/nod/internal/store"
+	"github.com/nodauth/nod/internal/wire/plain"
 )
 
 // The bounds of a bypass code.
@@ -54,7 +55,7 @@ func (s *Service) MakeBypass(ctx context.Context, o BypassOptions) (secret.Value
 		return secret.Value{}, Bypass{}, mfa.InvalidField("expires_in", "A bypass code lives at most 24 hours.")
 	case strings.TrimSpace(o.Reason) == "":
 		return secret.Value{}, Bypass{}, mfa.InvalidField("reason", "Say why the person needs a bypass code.")
-	case !plain(o.Reason, maxReason):
+	case !plain.Text(o.Reason, maxReason):
 		return secret.Value{}, Bypass{}, mfa.InvalidField("reason", "A reason is at most %d characters on one line.", maxReason)
 	}
 	code := bypass.Make()

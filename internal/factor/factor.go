@@ -26,9 +26,6 @@ package factor
 
 import (
 	"errors"
-	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/nodauth/nod/internal/factor/password"
 	"github.com/nodauth/nod/internal/keys"
@@ -92,13 +89,4 @@ func (s *Service) Usable(tx interface {
 		return 0, err
 	}
 	return usable, nil
-}
-
-// plain tells whether text is at most so many characters, none of which could change how it or its
-// surroundings are shown: no controls, line breaks or directions.
-func plain(text string, most int) bool {
-	return utf8.ValidString(text) && utf8.RuneCountInString(text) <= most &&
-		!strings.ContainsFunc(text, func(r rune) bool {
-			return unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp)
-		})
 }

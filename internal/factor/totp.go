@@ -10,6 +10,7 @@ import (
 	"github.com/nodauth/nod/internal/mfa"
 	"github.com/nodauth/nod/internal/secret"
 	"github.com/nodauth/nod/internal/store"
+	"github.com/nodauth/nod/internal/wire/plain"
 )
 
 // The bounds of TOTP factors.
@@ -91,7 +92,7 @@ func (o TOTPOptions) complete() (TOTPOptions, error) {
 		return o, mfa.InvalidField("digits", "A code has 6 to 8 digits.")
 	case o.Period != 30*time.Second && o.Period != time.Minute:
 		return o, mfa.InvalidField("period", "A code changes every 30 or 60 seconds.")
-	case !plain(o.Name, maxTOTPName):
+	case !plain.Text(o.Name, maxTOTPName):
 		return o, mfa.InvalidField("name", "A name is at most %d characters on one line.", maxTOTPName)
 	}
 	return o, nil
