@@ -10,7 +10,9 @@ import (
 // registers, reads, and only then parks, so that nothing is missed in between. It is safe for
 // concurrent use and for many thousands of waiters.
 type Hub struct {
-	shards [64]shard
+	shards  [64]shard
+	stop    sync.Once
+	stopped chan struct{}
 }
 
 type shard struct {
@@ -20,12 +22,19 @@ type shard struct {
 
 // NewHub makes a Hub. Subscribe its Wake and Resync to the bus.
 func NewHub() *Hub {
-	h := new(Hub)
+	h := &Hub{stopped: make(chan struct{})}
 	for i := range h.shards {
 		h.shards[i].waiters = make(map[string]map[*Waiter]struct{})
 	}
 	return h
 }
+
+// Stop lets every waiter go, now and from now on, so that whoever waits is answered before the
+// server ends.
+func (h *Hub) Stop() { h.stop.Do(func() { close(h.stopped) }) }
+
+// Stopped is closed by Stop.
+func (h *Hub) Stopped() <-chan struct{} { return h.stopped }
 
 // Waiter is registered on its keys until Close.
 type Waiter struct {
@@ -62,11 +71,11 @@ func (w *Waiter) Close() {
 	}
 }
 
-// Park waits until a key is woken, the time is over or ctx ends. It returns true if it was woken;
-// the waiter then reads again.
+// Park waits until a key is woken, the time is over, ctx ends or the hub stops. It returns whether
+// there is any use in waiting again.
 func (w *Waiter) Park(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
-		return false
+		return true
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -74,8 +83,10 @@ func (w *Waiter) Park(ctx context.Context, d time.Duration) bool {
 	case <-w.woken:
 		return true
 	case <-t.C:
-		return false
+		return true
 	case <-ctx.Done():
+		return false
+	case <-w.hub.stopped:
 		return false
 	}
 }

@@ -1,0 +1,201 @@
+package authn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nodauth/nod/internal/audit"
+	"github.com/nodauth/nod/internal/challenge"
+	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/session"
+	"github.com/nodauth/nod/internal/store"
+	"github.com/nodauth/nod/protocol"
+)
+
+// Signed is a device's decision whose signature was checked against Device.JWK.
+type Signed struct {
+	Device   store.Device // as it was when the signature was checked
+	Decision protocol.Decision
+	Sighted  mfa.Sighted // digest of kid and payload bytes
+	Raw      string      // the JWS
+}
+
+// Decided is what the device is told.
+type Decided struct {
+	State      mfa.State
+	Wrong      bool // this answer was wrong; TriesLeft counts
+	TriesLeft  int
+	DigitsBack string // to be typed into the login page
+}
+
+// Decide applies a device's decision. A wrong answer is no error: its state and tries are told. It
+// returns NotFound, Invalid, Forbidden, Conflict, Gone or Unauthenticated (the device's key changed
+// meanwhile).
+func (s *Service) Decide(ctx context.Context, d Signed) (Decided, error) {
+	var out Decided
+	var refused error
+	back := challenge.FreshBack()
+	err := s.c.Store.Update(ctx, func(tx store.Tx) error {
+		out, refused = Decided{}, nil
+		device, err := s.c.Devices.Current(tx, d.Device)
+		if err != nil {
+			return err
+		}
+		h, err := s.c.Challenges.Load(tx, device.Realm, mfa.ChallengeID(d.Decision.Challenge))
+		if err != nil {
+			return err
+		}
+		sc, err := s.sceneOf(tx, h)
+		if err != nil {
+			return err
+		}
+		before := h.State
+		fx, no, err := s.step(ctx, tx, &h, s.event(d, device, sc, tx.Now(), back), sc, device.ID)
+		if err != nil {
+			return err
+		}
+		if no != nil {
+			refused = no
+			return s.noteRefusal(ctx, tx, h, device, no)
+		}
+		if h.State != before {
+			h.Decision, h.DecisionKey = d.Raw, device.JWK
+			if err := s.c.Challenges.Save(tx, &h); err != nil {
+				return err
+			}
+		}
+		if err := s.countAnswer(ctx, tx, device, fx, h); err != nil {
+			return err
+		}
+		out = decided(h, fx, tx.Now(), device.ID)
+		return nil
+	})
+	if err != nil {
+		return Decided{}, err
+	}
+	return out, refused
+}
+
+func (s *Service) event(d Signed, device store.Device, sc scene, now mfa.Instant, back string) mfa.Event {
+	common := mfa.Decision{
+		By: device.Device.Facts(now), Challenge: mfa.ChallengeID(d.Decision.Challenge),
+		Prompt: d.Decision.PromptSHA256, Sighted: d.Sighted,
+	}
+	switch d.Decision.Decision {
+	case protocol.VerdictDeny:
+		return mfa.Deny{Decision: common}
+	case protocol.VerdictReport:
+		return mfa.Report{Decision: common}
+	case protocol.VerdictApprove:
+	}
+	return mfa.Approve{
+		Decision: common, Match: mfa.Match(d.Decision.Match), Answer: d.Decision.Answer, FreshBack: back,
+		RedeemWithin: sc.need.RedeemWithin, Remember: d.Decision.Remember,
+	}
+}
+
+func decided(h challenge.Held, fx mfa.Effects, now mfa.Instant, by mfa.DeviceID) Decided {
+	at := h.Challenge.At(now)
+	out := Decided{State: at.State, Wrong: fx.Wrong, TriesLeft: at.TriesLeft()}
+	if fx.Repeat && at.State == mfa.Pending {
+		out.Wrong = true // only a wrong answer leaves a challenge pending
+	}
+	if at.State == mfa.Answered && h.Evidence.Device == by {
+		out.DigitsBack = h.Expect.Back
+	}
+	return out
+}
+
+// countAnswer keeps the device's run of wrong answers, which ends in its suspension.
+func (s *Service) countAnswer(ctx context.Context, tx store.Tx, d store.Device, fx mfa.Effects, h challenge.Held) error {
+	if !fx.Wrong && (!fx.Right || d.Failures == 0) {
+		return nil
+	}
+	dfx, err := s.c.Devices.Answered(tx, &d, fx.Right)
+	if err != nil {
+		return err
+	}
+	if !dfx.Suspended {
+		return nil
+	}
+	return audit.Record(ctx, tx, store.Event{
+		Realm: d.Realm, Kind: audit.DeviceSuspended, User: d.User, Device: d.ID, Challenge: h.ID,
+		Actor: mfa.ActorServer, Data: map[string]string{"reason": "wrong_answers"},
+	})
+}
+
+func (s *Service) noteRefusal(ctx context.Context, tx store.Tx, h challenge.Held, d store.Device, refused error) error {
+	if mfa.CodeOf(refused) == mfa.NotFound {
+		return nil // another user's challenge: nothing is written about it
+	}
+	return recorder(ctx, tx, h, d.ID)(audit.ChallengeRefused, map[string]string{"reason": string(mfa.ReasonOf(refused))})
+}
+
+// remember makes the approved challenge's browser known.
+func (s *Service) remember(ctx context.Context, tx store.Tx, h challenge.Held) error {
+	if h.Browser == "" {
+		return nil
+	}
+	forgotten, err := session.Remember(tx, h.Realm, h.User, h.Browser, h.BrowserJWK, h.Where().Browser)
+	if err != nil {
+		return err
+	}
+	if forgotten != "" {
+		err := recorder(ctx, tx, h, "")(audit.BrowserForgotten, map[string]string{"browser": forgotten, "reason": "too_many"})
+		if err != nil {
+			return err
+		}
+	}
+	return recorder(ctx, tx, h, h.Evidence.Device)(audit.BrowserRemembered, map[string]string{"browser": h.Browser})
+}
+
+// welcome notes that the user signed in.
+func (s *Service) welcome(tx store.Tx, h challenge.Held, u store.User) error {
+	if u.ID == "" || u.SeenAt.Add(seenEvery) > tx.Now() {
+		return nil
+	}
+	u.SeenAt = tx.Now()
+	if err := tx.PutUser(u); err != nil {
+		return fmt.Errorf("write user %s: %w", h.User, err)
+	}
+	return nil
+}
+
+// lockDown carries out "not me" beyond the reported challenge.
+func (s *Service) lockDown(ctx context.Context, tx store.Tx, h challenge.Held, sc scene) error {
+	u, err := tx.User(h.Realm, h.User) // welcome may have written it in this transaction
+	if err != nil {
+		return fmt.Errorf("read user %s: %w", h.User, err)
+	}
+	if u.ReportedAt == 0 {
+		u.ReportedAt = tx.Now()
+		if err := tx.PutUser(u); err != nil {
+			return fmt.Errorf("lock strangers out of %s: %w", u.ID, err)
+		}
+	}
+	var same []store.Challenge
+	for _, c := range sc.live {
+		if c.Provenance == h.Provenance && c.ID != h.ID {
+			same = append(same, c)
+		}
+	}
+	_, err = s.c.Challenges.CancelLive(tx, same, mfa.Cancel{Reason: mfa.CancelReported}, func(c challenge.Held) challenge.Recorder {
+		return recorder(ctx, tx, c, "")
+	})
+	if err != nil {
+		return err
+	}
+	if h.Provenance.Class == mfa.KnownBrowser {
+		err := tx.DeleteBrowser(h.Realm, h.User, h.Provenance.Key)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("forget reported browser: %w", err)
+		}
+		err = recorder(ctx, tx, h, "")(audit.BrowserForgotten, map[string]string{"browser": h.Provenance.Key, "reason": "reported"})
+		if err != nil {
+			return err
+		}
+	}
+	tx.Wake(store.WakeUser(h.Realm, h.User))
+	return recorder(ctx, tx, h, "")(audit.UserReported, map[string]string{"provenance": string(h.Provenance.Class)})
+}

@@ -1,0 +1,301 @@
+package authn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nodauth/nod/internal/audit"
+	"github.com/nodauth/nod/internal/challenge"
+	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/store"
+	"github.com/nodauth/nod/protocol"
+)
+
+// Device is a device as the fronts pass it on.
+type Device = store.Device
+
+// Poll is a device's poll whose signature was checked.
+type Poll struct {
+	Device     store.Device
+	Wait       time.Duration
+	Named      mfa.ChallengeID // that a doorbell or a scan named
+	KeysSerial int64
+	Have       []string
+}
+
+// Prompts answers a poll at once if there is something that the device does not have, else when
+// there is, else after the wait. It returns Forbidden once the device is gone.
+func (s *Service) Prompts(ctx context.Context, p Poll) (protocol.PollAnswer, error) {
+	d := p.Device
+	w := s.c.Hub.Register(store.WakeUser(d.Realm, d.User), store.WakeRealm(d.Realm))
+	defer w.Close()
+	end := time.Now().Add(p.Wait)
+	first := uint64(0)
+	for again := true; ; {
+		a, err := s.prompts(ctx, p)
+		if err != nil {
+			return protocol.PollAnswer{}, err
+		}
+		sum := s.told.sum(a)
+		if first == 0 {
+			first = s.told.last(d.ID)
+		}
+		left := time.Until(end)
+		if left <= 0 || !again || sum != first || news(a, p) {
+			s.told.set(d.ID, sum)
+			s.noteDelivered(d, a, p)
+			return a.PollAnswer, nil
+		}
+		again = w.Park(ctx, min(left, a.nextLimit()))
+	}
+}
+
+type answer struct {
+	protocol.PollAnswer
+	ids     []string // of prompts and notices, in order
+	decides []int64  // when each prompt ends, milliseconds
+}
+
+// news says whether the answer has something that the device does not hold, or lacks a prompt that
+// it holds.
+func news(a answer, p Poll) bool {
+	if len(a.Keys) > 0 {
+		return true
+	}
+	for _, id := range a.ids {
+		if !slices.Contains(p.Have, id) {
+			return true
+		}
+	}
+	for _, id := range p.Have {
+		if len(id) > 3 && id[:3] == "ch_" && !slices.Contains(a.ids, id) {
+			return true
+		}
+	}
+	return false
+}
+
+func (a answer) nextLimit() time.Duration {
+	limit := time.Hour
+	for _, ms := range a.decides {
+		limit = min(limit, time.Duration(ms-a.Now)*time.Millisecond+time.Millisecond)
+	}
+	return max(limit, time.Millisecond)
+}
+
+func (s *Service) prompts(ctx context.Context, p Poll) (answer, error) {
+	var a answer
+	err := s.c.Store.View(ctx, func(tx store.Tx) error {
+		a = answer{}
+		d, err := s.c.Devices.Current(tx, p.Device)
+		if err != nil {
+			return err
+		}
+		now := tx.Now()
+		a.Now = now.Millis()
+		a.Prompts, a.Keys, a.Notices = []protocol.PromptItem{}, []string{}, []string{}
+		if a.DeviceState, err = s.c.Devices.State(tx, d); err != nil {
+			return err
+		}
+		sets, err := tx.KeySetsAfter(d.Realm, p.KeysSerial)
+		if err != nil {
+			return fmt.Errorf("read key sets: %w", err)
+		}
+		for _, k := range sets {
+			a.Keys = append(a.Keys, k.JWS)
+		}
+		if d.State != mfa.DeviceActive {
+			return nil
+		}
+		if err := s.addNotices(tx, d, p.Have, &a); err != nil {
+			return err
+		}
+		return s.addPrompts(tx, d, p.Named, &a)
+	})
+	return a, err
+}
+
+// addNotices adds what the device was not told yet. Prompts come every time, notices once.
+func (s *Service) addNotices(tx store.Tx, d store.Device, have []string, a *answer) error {
+	rows, err := s.c.Devices.Notices(tx, d)
+	if err != nil {
+		return err
+	}
+	for _, n := range rows {
+		if !slices.Contains(have, n.ID) {
+			a.Notices = append(a.Notices, n.JWS)
+			a.ids = append(a.ids, n.ID)
+		}
+	}
+	return nil
+}
+
+// addPrompts adds what is listed for the user, known provenance first, and the challenge that was
+// named if it is the user's.
+func (s *Service) addPrompts(tx store.Tx, d store.Device, named mfa.ChallengeID, a *answer) error {
+	rows, err := tx.LiveChallenges(d.Realm, d.User)
+	if err != nil {
+		return fmt.Errorf("read live challenges: %w", err)
+	}
+	var show []store.Challenge
+	for _, c := range rows {
+		at := c.Challenge.At(tx.Now())
+		if (c.Rung || c.ID == named) && at.State == mfa.Pending && c.Answerable && c.PromptJWS != "" && at.Timely(tx.Now()) {
+			show = append(show, c)
+		}
+	}
+	slices.SortStableFunc(show, func(x, y store.Challenge) int { return rank(x.Provenance) - rank(y.Provenance) })
+	for _, c := range show {
+		h := challenge.Held{Challenge: c}
+		sc, err := s.sceneOf(tx, h)
+		if err != nil {
+			return err
+		}
+		item := protocol.PromptItem{
+			JWS: c.PromptJWS, Others: others(h, sc.live), MatchNow: []protocol.Match{}, TriesLeft: c.TriesLeft(),
+		}
+		now := c.Challenge.MatchNow(sc.facts)
+		for _, m := range c.MatchOrder {
+			if now.Has(m) {
+				item.MatchNow = append(item.MatchNow, protocol.Match(m))
+			}
+		}
+		a.Prompts = append(a.Prompts, item)
+		a.ids = append(a.ids, string(c.ID))
+		a.decides = append(a.decides, c.DecideBy.Millis())
+	}
+	return nil
+}
+
+func rank(p mfa.Provenance) int {
+	switch p.Class {
+	case mfa.KnownBrowser:
+		return 0
+	case mfa.KnownSource:
+		return 1
+	case mfa.Stranger:
+	}
+	return 2
+}
+
+func (s *Service) noteDelivered(d store.Device, a answer, p Poll) {
+	for _, id := range a.ids {
+		if len(id) < 3 || id[:3] != "ch_" || slices.Contains(p.Have, id) {
+			continue
+		}
+		s.notes.add(note{event: store.Event{
+			Realm: d.Realm, Kind: audit.ChallengeDelivered, User: d.User, Device: d.ID, Challenge: mfa.ChallengeID(id),
+			At: mfa.Instant(a.Now * 1000), Actor: mfa.ActorUser, By: string(d.ID),
+		}})
+	}
+}
+
+// Stamp notes what a device says that it did with a prompt, ago before now. Stamps decide nothing;
+// one for a challenge of somebody else is dropped.
+func (s *Service) Stamp(ctx context.Context, d store.Device, id mfa.ChallengeID, stamp string, ago time.Duration) error {
+	if d.State != mfa.DeviceActive {
+		return nil
+	}
+	return s.c.Store.View(ctx, func(tx store.Tx) error {
+		c, err := tx.Challenge(d.Realm, id)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read challenge %s: %w", id, err)
+		}
+		if c.User != d.User {
+			return nil
+		}
+		at := max(tx.Now().Add(-min(max(ago, 0), time.Hour)), c.CreatedAt)
+		s.notes.add(note{stamp: stamp, event: store.Event{
+			Realm: d.Realm, Kind: "challenge." + stamp, User: d.User, Application: c.Application, Device: d.ID,
+			Challenge: id, At: at, Actor: mfa.ActorUser, By: string(d.ID),
+		}})
+		return nil
+	})
+}
+
+// History lists the user's challenges for one of the user's devices, newest first.
+// The next page begins after next; nil on the last.
+func (s *Service) History(ctx context.Context, d Device, at mfa.Instant, id string, limit int) (list []protocol.HistoryItem, more *Place, err error) {
+	items := []protocol.HistoryItem{}
+	var next *Place
+	err = s.c.Store.View(ctx, func(tx store.Tx) error {
+		items, next = items[:0], nil
+		if d.State != mfa.DeviceActive {
+			return nil
+		}
+		rows, err := tx.UserChallenges(d.Realm, d.User, store.Page{At: at, ID: id, Limit: limit + 1})
+		if err != nil {
+			return fmt.Errorf("read history: %w", err)
+		}
+		if len(rows) > limit {
+			rows = rows[:limit]
+			next = &Place{At: rows[limit-1].CreatedAt, ID: string(rows[limit-1].ID)}
+		}
+		for _, c := range rows {
+			app, err := tx.Application(d.Realm, c.Application)
+			if err != nil {
+				return fmt.Errorf("read application %s: %w", c.Application, err)
+			}
+			items = append(items, protocol.HistoryItem{
+				Challenge: string(c.ID), App: app.Name, Kind: protocol.Kind(c.Kind), At: c.CreatedAt.Millis(),
+				State: string(c.Challenge.At(tx.Now()).State), Listed: c.Rung, Rung: c.Rung, Reported: c.Reported,
+				Device: string(c.Evidence.Device),
+			})
+		}
+		return nil
+	})
+	return items, next, err
+}
+
+// Place is where a page of a list ended.
+type Place struct {
+	At mfa.Instant
+	ID string
+}
+
+// lastTold remembers, on this node, what each device was told last: a poll answers at once when
+// what may change beside a prompt has changed since, which a device cannot say of itself.
+type lastTold struct {
+	mu   sync.Mutex
+	seed maphash.Seed
+	by   map[mfa.DeviceID]uint64
+}
+
+const maxTold = 1 << 20
+
+func newLastTold() *lastTold {
+	return &lastTold{seed: maphash.MakeSeed(), by: make(map[mfa.DeviceID]uint64)}
+}
+
+func (l *lastTold) last(d mfa.DeviceID) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.by[d]
+}
+
+func (l *lastTold) set(d mfa.DeviceID, sum uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.by) >= maxTold {
+		clear(l.by)
+	}
+	l.by[d] = sum
+}
+
+func (l *lastTold) sum(a answer) uint64 {
+	var h maphash.Hash
+	h.SetSeed(l.seed)
+	fmt.Fprint(&h, a.DeviceState, a.ids, len(a.Keys))
+	for _, p := range a.Prompts {
+		fmt.Fprint(&h, p.Others, p.MatchNow, p.TriesLeft)
+	}
+	return max(1, h.Sum64())
+}
