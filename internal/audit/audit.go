@@ -95,9 +95,16 @@ func New(c Config) (*Service, error) {
 	return &Service{c: c}, nil
 }
 
+// Event, Filter and Page are the store's, for callers above it.
+type (
+	Event  = store.Event
+	Filter = store.EventFilter
+	Page   = store.Page
+)
+
 // List returns events that match the filter, a page at a time.
-func (s *Service) List(ctx context.Context, f store.EventFilter, p store.Page) ([]store.Event, error) {
-	var out []store.Event
+func (s *Service) List(ctx context.Context, f Filter, p Page) ([]Event, error) {
+	var out []Event
 	err := s.c.Store.View(ctx, func(tx store.Tx) error {
 		var err error
 		out, err = tx.ListEvents(f, p)

@@ -34,6 +34,8 @@ type Requirement struct {
 type Policy struct {
 	Version  int
 	Document Document
+	At       mfa.Instant // when it was applied; 0 for the built-in one
+	By       string
 }
 
 // Evaluate answers for one sign-in. It is a pure function of the document and env. A kind below

@@ -54,14 +54,35 @@ func (s *Service) Current(tx Reader, realm mfa.RealmID) (Policy, error) {
 func (s *Service) parse(row store.Policy) (Policy, error) {
 	key := versionKey{row.Realm, row.Version}
 	if d, ok := s.parsed.Load(key); ok {
-		return Policy{Version: row.Version, Document: d.(Document)}, nil
+		return Policy{Version: row.Version, Document: d.(Document), At: row.At, By: row.By}, nil
 	}
 	d, err := Parse(row.Document)
 	if err != nil {
 		return Policy{}, fmt.Errorf("policy %d of realm %s: %w", row.Version, row.Realm, err)
 	}
 	s.parsed.Store(key, d)
-	return Policy{Version: row.Version, Document: d}, nil
+	return Policy{Version: row.Version, Document: d, At: row.At, By: row.By}, nil
+}
+
+// Versions lists a realm's policies, newest first, without the built-in one.
+func (s *Service) Versions(ctx context.Context, realm mfa.RealmID, limit int) ([]Policy, error) {
+	var out []Policy
+	err := s.c.Store.View(ctx, func(tx store.Tx) error {
+		out = nil
+		rows, err := tx.ListPolicies(realm, limit)
+		if err != nil {
+			return fmt.Errorf("list policies of realm %s: %w", realm, err)
+		}
+		for _, row := range rows {
+			p, err := s.parse(row)
+			if err != nil {
+				return err
+			}
+			out = append(out, p)
+		}
+		return nil
+	})
+	return out, err
 }
 
 // Show returns one version of a realm's policy; the present one for version 0.
@@ -110,5 +131,5 @@ func (s *Service) Apply(tx Writer, realm mfa.RealmID, d Document, expect int, by
 	if err := tx.InsertPolicy(row); err != nil {
 		return Policy{}, false, fmt.Errorf("write policy %d of realm %s: %w", row.Version, realm, err)
 	}
-	return Policy{Version: row.Version, Document: d}, true, nil
+	return Policy{Version: row.Version, Document: d, At: row.At, By: by}, true, nil
 }

@@ -292,6 +292,65 @@ func (s *Service) JWKS(ctx context.Context, id mfa.RealmID) (jose.JSONWebKeySet,
 	return set, err
 }
 
+// Info is what is told about a realm.
+type Info struct {
+	ID        mfa.RealmID
+	Issuer    string
+	CreatedAt mfa.Instant
+	KeySet    protocol.Keys
+	Pin       string
+}
+
+// Current tells about one realm. It returns NotFound.
+func (s *Service) Current(ctx context.Context, id mfa.RealmID) (Info, error) {
+	var out Info
+	err := s.c.Store.View(ctx, func(tx store.Tx) error {
+		row, err := tx.Realm(id)
+		if errors.Is(err, store.ErrNotFound) {
+			return mfa.ErrNotFound()
+		}
+		if err != nil {
+			return fmt.Errorf("read realm %s: %w", id, err)
+		}
+		out, err = s.info(tx, row)
+		return err
+	})
+	return out, err
+}
+
+// List tells about every realm.
+func (s *Service) List(ctx context.Context) ([]Info, error) {
+	var out []Info
+	err := s.c.Store.View(ctx, func(tx store.Tx) error {
+		out = nil
+		rows, err := tx.ListRealms()
+		if err != nil {
+			return fmt.Errorf("list realms: %w", err)
+		}
+		for _, row := range rows {
+			i, err := s.info(tx, row)
+			if err != nil {
+				return err
+			}
+			out = append(out, i)
+		}
+		return nil
+	})
+	return out, err
+}
+
+func (s *Service) info(tx Tx, row store.Realm) (Info, error) {
+	set, jws, err := s.KeySet(tx, row.ID)
+	if err != nil {
+		return Info{}, err
+	}
+	pin, err := protocol.KeyPIN(jws)
+	if err != nil {
+		return Info{}, fmt.Errorf("pin of realm %s: %w", row.ID, err)
+	}
+	return Info{ID: row.ID, Issuer: s.Issuer(row.ID), CreatedAt: row.CreatedAt, KeySet: set, Pin: pin}, nil
+}
+
 // KeySetsAfter gives the signed sets that a device with this serial has to follow, in order.
 func KeySetsAfter(tx store.Realms, id mfa.RealmID, serial int64) ([]string, error) {
 	rows, err := tx.KeySetsAfter(id, serial)
