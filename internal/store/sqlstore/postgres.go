@@ -18,8 +18,6 @@ import (
 
 const (
 	postgresReaders = 8
-	// postgresWriters write at the same time. More of them conflict more than they gain.
-	postgresWriters = 2
 	// postgresPatience is for the network; the server itself gives up a statement after ten
 	// seconds.
 	postgresPatience = 15 * time.Second
@@ -34,7 +32,7 @@ type postgresDB struct {
 	config Config
 	health *health
 	pool   *pgxpool.Pool
-	single *pgx.ConnConfig // for the writers, which keep a connection each
+	single *pgx.ConnConfig // for the writer, which keeps its connection
 }
 
 // openPostgres opens a database whose schema is up to date.
@@ -98,8 +96,6 @@ func (p *postgresDB) suitable(ctx context.Context) error {
 	}
 	return nil
 }
-
-func (p *postgresDB) writers() int { return postgresWriters }
 
 func (p *postgresDB) view(ctx context.Context, fn func(*tx) error) error {
 	conn, now, err := p.begin(ctx)

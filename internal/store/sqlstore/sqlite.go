@@ -77,7 +77,7 @@ func sqliteOpen(c Config) (*sql.DB, error) {
 		return nil, fmt.Errorf("database file: %w", err)
 	}
 	query := url.Values{"_pragma": {
-		"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
+		"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "cache_size(-8000)",
 		// SQLite forgets a failed sync of its own checkpoints; checkpoint does not.
 		"wal_autocheckpoint(0)",
 	}}
@@ -141,8 +141,6 @@ func (s *sqliteDB) newest() (mfa.Instant, error) {
 		func(scan func(...any) error) error { return scan(&at) })
 	return at, err
 }
-
-func (s *sqliteDB) writers() int { return 1 }
 
 func (s *sqliteDB) view(ctx context.Context, fn func(*tx) error) error {
 	var r *sqliteSession

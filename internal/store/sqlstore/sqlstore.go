@@ -7,8 +7,9 @@
 // unwinds there.
 //
 // SQLite has one writer, readers beside it, and a checkpointer that keeps the write-ahead log
-// short away from the commits. PostgreSQL has a few writers with serializable transactions, whose
-// conflicts are run again.
+// short away from the commits. PostgreSQL has one writer in each process, with serializable
+// transactions: several in one process meet on the same few pages of small indexes, and run again
+// more often than they gain. Those of other processes do meet, and what conflicts is run again.
 //
 // In a synctest bubble, open the store inside the bubble.
 package sqlstore
@@ -92,8 +93,6 @@ type engine interface {
 	view(ctx context.Context, fn func(*tx) error) error
 	// write takes jobs from the queue until it is closed.
 	write(q *queue)
-	// writers is how many goroutines run write.
-	writers() int
 	ready(ctx context.Context) error
 	close() error
 }
@@ -131,9 +130,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
 	s := &Store{engine: e, queue: newQueue(), health: h}
-	for range e.writers() {
-		s.writing.Go(func() { e.write(s.queue) })
-	}
+	s.writing.Go(func() { e.write(s.queue) })
 	return s, nil
 }
 
