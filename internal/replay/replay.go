@@ -43,7 +43,8 @@ const (
 
 // Waiter parks until a key that it listens on is woken.
 type Waiter interface {
-	// Park waits until a wake-up, for d or until ctx ends; it returns true if it was woken.
+	// Park waits until a wake-up, for d, until ctx ends or until the server stops; it returns
+	// whether there is any use in waiting again.
 	Park(ctx context.Context, d time.Duration) bool
 	// Close ends the listening.
 	Close()
@@ -127,8 +128,7 @@ func (s *Service) Do(ctx context.Context, c Call, run Run) (Answer, error) {
 		case row.Done:
 			return s.recall(row, now)
 		}
-		w.Park(ctx, row.LeaseUntil.Sub(now))
-		if ctx.Err() != nil {
+		if !w.Park(ctx, row.LeaseUntil.Sub(now)) {
 			return Answer{}, &mfa.Error{
 				Code: mfa.Unavailable, Reason: mfa.ReasonBusy, RetryAfter: time.Second,
 				Message: "The first request with this idempotency key is still being carried out.",
