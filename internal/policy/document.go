@@ -9,12 +9,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"time"
 
 	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/wire/plain"
 	"go.yaml.in/yaml/v3"
 )
+
+// maxApplication is how many characters the id or name of an application has at most.
+const maxApplication = 64
+
+// MaxDocument is the greatest length of a document, in bytes.
+const MaxDocument = 64 << 10
 
 // Document is a policy as people write it. A rule left out of an application's overrides is the
 // realm's.
@@ -76,6 +84,31 @@ func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
+// UnmarshalYAML reads a window, of which nothing may be left out.
+func (w *Window) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind != yaml.MappingNode {
+		return fmt.Errorf("line %d: a window looks like {max: 3, per: 10m}", n.Line)
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		var err error
+		switch key := n.Content[i]; key.Value {
+		case "max":
+			err = n.Content[i+1].Decode(&w.Max)
+		case "per":
+			err = n.Content[i+1].Decode(&w.Per)
+		default:
+			err = fmt.Errorf("line %d: field %s not found in a window", key.Line, key.Value)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(n.Content) != 4 || n.Content[0].Value == n.Content[2].Value {
+		return fmt.Errorf("line %d: a window needs max and per, once each", n.Line)
+	}
+	return nil
+}
+
 // MarshalYAML writes a duration with its unit.
 func (d Duration) MarshalYAML() (any, error) { return time.Duration(d).String(), nil }
 
@@ -118,17 +151,22 @@ func windows(in []mfa.Window) []Window {
 // Parse reads a document, strictly: an unknown key, a wrong value or a rule that cannot be kept is
 // an error that names it. Rules that the realm's part leaves out are those of Default.
 func Parse(text []byte) (Document, error) {
-	var d Document
-	dec := yaml.NewDecoder(bytes.NewReader(text))
-	dec.KnownFields(true)
-	if err := dec.Decode(&d); err != nil && !errors.Is(err, io.EOF) {
-		return Document{}, &mfa.Error{Code: mfa.Invalid, Reason: mfa.ReasonMalformed, Message: "The policy cannot be read: " + err.Error()}
+	if len(text) > MaxDocument {
+		return Document{}, errLong()
+	}
+	d, err := read(text)
+	if err != nil {
+		return Document{}, mfa.Errorf(mfa.Invalid, mfa.ReasonMalformed, "The policy cannot be read: %s", err)
 	}
 	d.Rules = d.over(Default().Rules)
 	if err := d.check(""); err != nil {
 		return Document{}, err
 	}
-	for name, r := range d.Applications {
+	for _, name := range slices.Sorted(maps.Keys(d.Applications)) {
+		r := d.Applications[name]
+		if !plain.Name(name, maxApplication) {
+			return Document{}, mfa.InvalidField("applications", "%q is neither the id nor the name of an application.", name)
+		}
 		if r.Retention != nil {
 			return Document{}, mfa.InvalidField("applications."+name+".retention", "Retention belongs to the realm, not to an application.")
 		}
@@ -136,7 +174,75 @@ func Parse(text []byte) (Document, error) {
 			return Document{}, err
 		}
 	}
+	if len(d.Canonical()) > MaxDocument {
+		return Document{}, errLong() // it could be stored and not be read again
+	}
 	return d, nil
+}
+
+func errLong() error {
+	return mfa.Errorf(mfa.Invalid, mfa.ReasonMalformed, "The policy is longer than %d bytes in its stored form or in this one.", MaxDocument)
+}
+
+// read takes the text apart. Whatever would make it mean more or less than it shows is refused
+// before it is given meaning.
+func read(text []byte) (Document, error) {
+	var root, more yaml.Node
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	if err := dec.Decode(&root); errors.Is(err, io.EOF) {
+		return Document{}, nil
+	} else if err != nil {
+		return Document{}, err
+	}
+	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
+		return Document{}, errors.New("it holds more than one document")
+	}
+	if len(root.Content) == 1 && root.Content[0].Tag == nothing {
+		return Document{}, nil
+	}
+	if err := shown(&root); err != nil {
+		return Document{}, err
+	}
+	var d Document
+	dec = yaml.NewDecoder(bytes.NewReader(text))
+	dec.KnownFields(true)
+	if err := dec.Decode(&d); err != nil {
+		return Document{}, err
+	}
+	if len(d.Applications) == 0 {
+		d.Applications = nil
+	}
+	return d, nil
+}
+
+const nothing = "!!null"
+
+// shown refuses what hides a meaning: anchors and aliases, by which a short text grows without
+// bound, merges, tags, rules without a value, and fractions, which would be cut.
+func shown(n *yaml.Node) error {
+	switch {
+	case n.Kind == yaml.AliasNode || n.Anchor != "":
+		return fmt.Errorf("line %d: anchors and aliases are not taken", n.Line)
+	case n.Tag == "!!merge":
+		return fmt.Errorf("line %d: << is not taken", n.Line)
+	case n.Style&yaml.TaggedStyle != 0:
+		return fmt.Errorf("line %d: the tag %s is not taken", n.Line, n.Tag)
+	case n.Tag == "!!float":
+		return fmt.Errorf("line %d: %s is not a whole number", n.Line, n.Value)
+	}
+	for i, part := range n.Content {
+		if part.Tag == nothing {
+			named := "an entry"
+			if n.Kind == yaml.MappingNode && i%2 == 1 {
+				named = n.Content[i-1].Value
+			}
+			return fmt.Errorf("line %d: %s has no value", part.Line, named)
+		}
+		if err := shown(part); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Canonical writes a document in the one form in which it is stored and compared.
@@ -204,12 +310,21 @@ func first[T any](a, b *T) *T {
 }
 
 func (r Rules) check(at string) error {
-	for _, m := range r.Matches {
+	if len(r.Matches) == 0 {
+		return mfa.InvalidField(at+"matches", "At least one match kind is needed.")
+	}
+	for i, m := range r.Matches {
+		if slices.Contains(r.Matches[:i], m) {
+			return mfa.InvalidField(at+"matches", "%q stands there twice.", m)
+		}
 		if m.Bits() < 0 {
 			return mfa.InvalidField(at+"matches", "%q is not a match kind. There are scan, digits, digits_back, number, choice and tap.", m)
 		}
 	}
-	for _, m := range r.Methods {
+	for i, m := range r.Methods {
+		if slices.Contains(r.Methods[:i], m) {
+			return mfa.InvalidField(at+"methods", "%q stands there twice.", m)
+		}
 		if !slices.Contains([]mfa.Method{mfa.Push, mfa.TOTP, mfa.BackupCode, mfa.BypassCode}, m) {
 			return mfa.InvalidField(at+"methods", "%q is not a method of this release. There are push, totp, backup_code and bypass_code.", m)
 		}
@@ -231,6 +346,9 @@ func (r Rules) checkNumbers(at string) error {
 	}
 	if slices.Contains(r.Methods, mfa.Push) && mfa.MatchesOf(r.Matches...).AtLeast(*r.MinBits) == 0 {
 		return mfa.InvalidField(at+"matches", "None of the matches has min_bits %d: no push could be approved.", *r.MinBits)
+	}
+	if mfa.MethodsOf(r.Methods...).SuitableFor(mfa.Login, *r.MinBits) == 0 {
+		return mfa.InvalidField(at+"methods", "None of the methods has min_bits %d: nobody could sign in.", *r.MinBits)
 	}
 	if err := between(at+"decide_by", *r.DecideBy, 10*time.Second, 540*time.Second); err != nil {
 		return err
@@ -257,17 +375,22 @@ func (r Rules) checkNumbers(at string) error {
 }
 
 func (b *Budgets) check(at string) error {
-	for name, list := range map[string][]Window{"strangers": b.Strangers, "known": b.Known} {
-		if len(list) == 0 {
-			return mfa.InvalidField(at+name, "At least one window is needed.")
+	if err := checkWindows(at+"strangers", b.Strangers); err != nil {
+		return err
+	}
+	return checkWindows(at+"known", b.Known)
+}
+
+func checkWindows(field string, list []Window) error {
+	if len(list) == 0 {
+		return mfa.InvalidField(field, "At least one window is needed.")
+	}
+	for _, w := range list {
+		if w.Max < 0 || w.Max > 1000 {
+			return mfa.InvalidField(field, "max goes from 0 to 1000.")
 		}
-		for _, w := range list {
-			if w.Max < 0 || w.Max > 1000 {
-				return mfa.InvalidField(at+name, "max goes from 0 to 1000.")
-			}
-			if err := between(at+name, w.Per, time.Minute, 24*time.Hour); err != nil {
-				return err
-			}
+		if err := between(field, w.Per, time.Minute, 24*time.Hour); err != nil {
+			return err
 		}
 	}
 	return nil
