@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,12 +19,19 @@ type Config struct {
 // Service keeps the documents of all realms. It is safe for concurrent use.
 type Service struct {
 	c      Config
-	parsed sync.Map // versionKey -> Document; documents are immutable
+	parsed sync.Map // versionKey -> parsed; documents are immutable
 }
 
 type versionKey struct {
 	realm   mfa.RealmID
 	version int
+}
+
+// parsed is a document with the text that it was read from. A version that was seen inside a
+// transaction may come to nothing, and its number then belongs to another text.
+type parsed struct {
+	text     []byte
+	document Document
 }
 
 // New makes a Service.
@@ -53,14 +61,16 @@ func (s *Service) Current(tx Reader, realm mfa.RealmID) (Policy, error) {
 
 func (s *Service) parse(row store.Policy) (Policy, error) {
 	key := versionKey{row.Realm, row.Version}
-	if d, ok := s.parsed.Load(key); ok {
-		return Policy{Version: row.Version, Document: d.(Document), At: row.At, By: row.By}, nil
+	if v, ok := s.parsed.Load(key); ok {
+		if p := v.(parsed); bytes.Equal(p.text, row.Document) {
+			return Policy{Version: row.Version, Document: p.document, At: row.At, By: row.By}, nil
+		}
 	}
 	d, err := Parse(row.Document)
 	if err != nil {
 		return Policy{}, fmt.Errorf("policy %d of realm %s: %w", row.Version, row.Realm, err)
 	}
-	s.parsed.Store(key, d)
+	s.parsed.Store(key, parsed{text: row.Document, document: d})
 	return Policy{Version: row.Version, Document: d, At: row.At, By: row.By}, nil
 }
 
