@@ -47,11 +47,10 @@ func possession(e Evidence) []string {
 }
 
 func class(first FirstFactor, e Evidence) string {
-	weak := []Method{Email, BypassCode}
-	if slices.Contains(weak, e.Method) || (e.Method == Push && e.Match.Bits() < StrongBits) {
+	if len(possession(e)) == 0 || (e.Method == Push && e.Match.Bits() < StrongBits) {
 		return ACRLow
 	}
-	two := first != FirstFactorNone && slices.Contains([]Method{Push, TOTP, OATH}, e.Method)
+	two := first.Satisfies(FirstFactorAsserted) && slices.Contains([]Method{Push, TOTP, OATH}, e.Method)
 	switch {
 	case e.Method == Passkey && e.UserVerified:
 		return ACRPhishingResistant
