@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -36,7 +35,7 @@ const (
 	maxMemory = 256 * 1024 // KiB
 	maxPasses = 16
 	maxLanes  = 16
-	maxBytes  = 64 // of salt or key
+	maxSalt   = 64 // bytes
 )
 
 // waitingPerSlot is how much work may wait for each hash that is made at once.
@@ -64,12 +63,11 @@ func NewHasher(slots int) *Hasher {
 // Hash gives the hash of text in PHC form, with a new salt. It returns Unavailable when too
 // much work waits, or when ctx ends while this waits.
 func (h *Hasher) Hash(ctx context.Context, text string) (string, error) {
-	p := phc{memory: memory, passes: passes, lanes: lanes, salt: secret.Random(saltBytes), key: make([]byte, keyBytes)}
-	key, err := h.derive(ctx, p, text)
-	if err != nil {
+	p := phc{memory: memory, passes: passes, lanes: lanes, salt: secret.Random(saltBytes)}
+	var err error
+	if p.key, err = h.derive(ctx, p, text); err != nil {
 		return "", err
 	}
-	p.key = key
 	return p.String(), nil
 }
 
@@ -107,7 +105,7 @@ func (h *Hasher) derive(ctx context.Context, p phc, text string) ([]byte, error)
 		return nil, busy(ctx.Err())
 	}
 	defer func() { <-h.slots }()
-	return argon2.IDKey([]byte(text), p.salt, p.passes, p.memory, p.lanes, uint32(len(p.key))), nil //nolint:gosec // at most maxBytes
+	return argon2.IDKey([]byte(text), p.salt, p.passes, p.memory, p.lanes, keyBytes), nil
 }
 
 func busy(err error) error {
@@ -142,29 +140,20 @@ func parsePHC(s string) (phc, error) {
 	if !ok || len(parts) != 3 {
 		return phc{}, errPHC
 	}
-	costs := strings.Split(parts[0], ",")
-	if len(costs) != 3 {
-		return phc{}, errPHC
-	}
-	m, okM := cost(costs[0], "m=", maxMemory)
-	t, okT := cost(costs[1], "t=", maxPasses)
-	l, okL := cost(costs[2], "p=", maxLanes)
-	salt, errSalt := b64.DecodeString(parts[1])
-	key, errKey := b64.DecodeString(parts[2])
-	p := phc{memory: m, passes: t, lanes: uint8(l), salt: salt, key: key} //nolint:gosec // at most maxLanes
+	var p phc
+	_, errCosts := fmt.Sscanf(parts[0], "m=%d,t=%d,p=%d", &p.memory, &p.passes, &p.lanes)
+	var errSalt, errKey error
+	p.salt, errSalt = b64.DecodeString(parts[1])
+	p.key, errKey = b64.DecodeString(parts[2])
 	switch {
-	case !okM || !okT || !okL || errSalt != nil || errKey != nil:
+	case errCosts != nil || errSalt != nil || errKey != nil:
 		return phc{}, errPHC
-	case len(salt) < 8 || len(salt) > maxBytes || len(key) < 16 || len(key) > maxBytes:
+	case p.memory < 1 || p.memory > maxMemory || p.passes < 1 || p.passes > maxPasses || p.lanes < 1 || p.lanes > maxLanes:
 		return phc{}, errPHC
-	case p.String() != s: // leading zeros, line breaks in base64
+	case len(p.salt) < 8 || len(p.salt) > maxSalt || len(p.key) != keyBytes:
+		return phc{}, errPHC
+	case p.String() != s: // white space, leading zeros, line breaks in base64
 		return phc{}, errPHC
 	}
 	return p, nil
-}
-
-func cost(s, name string, high uint64) (uint32, bool) {
-	digits, ok := strings.CutPrefix(s, name)
-	n, err := strconv.ParseUint(digits, 10, 32)
-	return uint32(n), ok && err == nil && n >= 1 && n <= high //nolint:gosec // parsed as 32 bits
 }
