@@ -39,7 +39,9 @@ type sqliteDB struct {
 
 	kick         chan struct{} // wakes the checkpointer
 	checkpointer sync.WaitGroup
-	long         atomic.Bool // the log is too long
+	sessions     []*sqliteSession // all of them, to be closed
+	long         atomic.Bool      // the log is longer than longLog
+	longLog      int64            // pages
 }
 
 // openSQLite opens a file whose schema is up to date.
@@ -50,14 +52,14 @@ func openSQLite(ctx context.Context, c Config, h *health) (engine, error) {
 	}
 	s := &sqliteDB{
 		config: c, health: h, clock: newClock(c.Offset), db: db,
-		readers: make(chan *sqliteSession, sqliteReaders), kick: make(chan struct{}, 1),
+		readers: make(chan *sqliteSession, sqliteReaders), kick: make(chan struct{}, 1), longLog: longLog,
 	}
 	if err := s.connect(ctx); err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(err, s.close())
 	}
-	checkpoints, err := newSQLiteSession(ctx, db)
+	checkpoints, err := s.session(ctx)
 	if err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(err, s.close())
 	}
 	s.checkpointer.Go(func() { s.checkpoint(checkpoints) })
 	return s, nil
@@ -106,7 +108,7 @@ func createFile(path string) error {
 
 func (s *sqliteDB) connect(ctx context.Context) error {
 	var err error
-	if s.writer, err = newSQLiteSession(ctx, s.db); err != nil {
+	if s.writer, err = s.session(ctx); err != nil {
 		return err
 	}
 	newest, err := s.newest()
@@ -117,7 +119,7 @@ func (s *sqliteDB) connect(ctx context.Context) error {
 		return err
 	}
 	for range sqliteReaders {
-		r, err := newSQLiteSession(ctx, s.db)
+		r, err := s.session(ctx)
 		if err != nil {
 			return err
 		}
@@ -257,7 +259,7 @@ func (s *sqliteDB) job(j *job) error {
 // would report success for what it has lost.
 func (s *sqliteDB) checkpoint(c *sqliteSession) {
 	for range s.kick {
-		if s.finishCheckpoint(c) > longLog {
+		if s.finishCheckpoint(c) > s.longLog {
 			s.long.Store(true)
 		}
 	}
@@ -291,7 +293,11 @@ func (s *sqliteDB) ready(ctx context.Context) error {
 
 func (s *sqliteDB) close() error {
 	s.checkpointer.Wait()
-	return s.db.Close()
+	var errs []error
+	for _, session := range s.sessions {
+		errs = append(errs, session.close())
+	}
+	return errors.Join(append(errs, s.db.Close())...)
 }
 
 // sqliteSession is one connection with its statements. It runs them without a context: to
@@ -301,12 +307,23 @@ type sqliteSession struct {
 	statements map[string]*sql.Stmt
 }
 
-func newSQLiteSession(ctx context.Context, db *sql.DB) (*sqliteSession, error) {
-	conn, err := db.Conn(ctx)
+// session opens a connection.
+func (s *sqliteDB) session(ctx context.Context) (*sqliteSession, error) {
+	conn, err := s.db.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &sqliteSession{conn: conn, statements: make(map[string]*sql.Stmt)}, nil
+	session := &sqliteSession{conn: conn, statements: make(map[string]*sql.Stmt)}
+	s.sessions = append(s.sessions, session)
+	return session, nil
+}
+
+func (s *sqliteSession) close() error {
+	var errs []error
+	for _, st := range s.statements {
+		errs = append(errs, st.Close())
+	}
+	return errors.Join(append(errs, s.conn.Close())...)
 }
 
 func (s *sqliteSession) prepared(text string) (*sql.Stmt, error) {

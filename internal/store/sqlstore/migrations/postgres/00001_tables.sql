@@ -75,7 +75,7 @@ CREATE TABLE user_names (
     FOREIGN KEY (realm, user_id) REFERENCES users (realm, id) ON DELETE CASCADE
 );
 
-CREATE INDEX user_names_by_user ON user_names (realm, user_id);
+CREATE INDEX user_names_by_user ON user_names (realm, user_id, alias, name);
 
 CREATE TABLE applications (
     realm         TEXT COLLATE "C" NOT NULL,

@@ -73,9 +73,9 @@ CREATE TABLE user_names (
     display TEXT    NOT NULL,
     PRIMARY KEY (realm, name),
     FOREIGN KEY (realm, user_id) REFERENCES users (realm, id) ON DELETE CASCADE
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
-CREATE INDEX user_names_by_user ON user_names (realm, user_id);
+CREATE INDEX user_names_by_user ON user_names (realm, user_id, alias, name);
 
 CREATE TABLE applications (
     realm         TEXT    NOT NULL,
