@@ -4,11 +4,8 @@ package audit
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base32"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/nodauth/nod/internal/mfa"
 	"github.com/nodauth/nod/internal/secret"
@@ -64,19 +61,19 @@ func Record(ctx context.Context, tx Log, e store.Event) error {
 
 // RecordOnce writes an event about a challenge that can happen only once, such as the moment when
 // its prompt was first shown. A second one of the same kind is dropped.
-func RecordOnce(ctx context.Context, tx Log, e store.Event) error {
-	o := From(ctx)
-	if e.Actor == "" {
-		e.Actor, e.By = o.Actor, o.By
+func RecordOnce(ctx context.Context, tx interface {
+	Log
+	ListEvents(store.EventFilter, store.Page) ([]store.Event, error)
+}, e store.Event,
+) error {
+	had, err := tx.ListEvents(store.EventFilter{Realm: e.Realm, Challenge: e.Challenge, Kind: e.Kind}, store.Page{Limit: 1})
+	if err != nil {
+		return fmt.Errorf("look for %s: %w", e.Kind, err)
 	}
-	e.Address, e.Request = o.Address, o.Request
-	sum := sha256.Sum256([]byte(string(e.Realm) + "\x00" + string(e.Challenge) + "\x00" + e.Kind))
-	id := strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:]))
-	e.ID = mfa.EventID("evt_" + id[:26])
-	if err := tx.InsertEvent(e); err != nil && !errors.Is(err, store.ErrExists) {
-		return fmt.Errorf("record %s: %w", e.Kind, err)
+	if len(had) > 0 {
+		return nil
 	}
-	return nil
+	return Record(ctx, tx, e)
 }
 
 // Config of the Service.
