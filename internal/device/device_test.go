@@ -2,12 +2,14 @@ package device_test
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nodauth/nod/internal/device"
+	"github.com/nodauth/nod/internal/keys"
 	"github.com/nodauth/nod/internal/mfa"
 	"github.com/nodauth/nod/internal/store"
 	"github.com/nodauth/nod/protocol"
@@ -381,5 +383,38 @@ func TestNotices(t *testing.T) {
 	w.pass(device.NoticeLife)
 	if list := told(newcomer.ID); len(list) != 0 {
 		t.Error("a notice outlived its time")
+	}
+}
+
+func TestRenew(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	u := w.user(realm, "ada")
+	d := w.enrol(u)
+	w.do(func(tx store.Tx) error {
+		return w.s.Notify(tx, device.News{Realm: realm, User: u.ID, Kind: protocol.NoticeFactorChanged, By: mfa.ActorUser}, w.voice[realm])
+	})
+	var n store.Notice
+	must(t, w.db.View(t.Context(), func(tx store.Tx) error {
+		list, err := w.s.Notices(tx, w.device(d.ID))
+		n = list[0]
+		return err
+	}))
+	present := w.voice[realm].Signer.(*keys.Signer)
+	same, err := device.Renew(present, n)
+	must(t, err)
+	if same != n.JWS {
+		t.Error("signed again by the same key")
+	}
+	set, err := protocol.ParseKeySet(w.voice[other].Keys)
+	must(t, err)
+	renewed, err := device.Renew(w.voice[other].Signer.(*keys.Signer), n)
+	must(t, err)
+	got, err := set.OpenNotice(renewed)
+	if got.ID != n.ID || !errors.Is(err, protocol.ErrKeySet) { // it names the realm that it was made in
+		t.Errorf("got %+v, %v, want the same notice by the other key", got, err)
+	}
+	if _, err := device.Renew(present, store.Notice{JWS: "x"}); err == nil {
+		t.Error("renewed what is no notice")
 	}
 }

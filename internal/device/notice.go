@@ -89,3 +89,24 @@ func (s *Service) Notices(tx interface {
 	}
 	return mine, nil
 }
+
+// Renew gives a notice as the realm signs it now. A device that followed a rotation of the realm's
+// keys refuses what the former key signed, so a notice that waited is signed again.
+func Renew(signer interface {
+	Signer
+	KID() string
+}, n store.Notice,
+) (string, error) {
+	m, err := protocol.Parse(protocol.TypeNotice, []byte(n.JWS))
+	if err != nil {
+		return "", fmt.Errorf("read notice %s: %w", n.ID, err)
+	}
+	if m.Header.KeyID == signer.KID() {
+		return n.JWS, nil
+	}
+	jws, err := signer.Sign(string(protocol.TypeNotice), m.Payload)
+	if err != nil {
+		return "", fmt.Errorf("sign notice %s again: %w", n.ID, err)
+	}
+	return jws, nil
+}
