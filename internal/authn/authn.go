@@ -89,7 +89,7 @@ func (s *Service) look(tx store.Tx, realm mfa.RealmID, who mfa.UserID, app store
 		return scene{}, fmt.Errorf("read live challenges of %s: %w", who, err)
 	}
 	for _, c := range rows {
-		if c.Challenge.At(tx.Now()).State.Live() {
+		if c.At(tx.Now()).State.Live() {
 			sc.live = append(sc.live, c)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mileusna/useragent"
+
 	"github.com/nodauth/nod/internal/audit"
 	"github.com/nodauth/nod/internal/challenge"
 	"github.com/nodauth/nod/internal/factor"

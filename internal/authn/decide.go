@@ -79,7 +79,7 @@ func (s *Service) Decide(ctx context.Context, d Signed) (Decided, error) {
 
 func (s *Service) event(d Signed, device store.Device, sc scene, now mfa.Instant, back string) mfa.Event {
 	common := mfa.Decision{
-		By: device.Device.Facts(now), Challenge: mfa.ChallengeID(d.Decision.Challenge),
+		By: device.Facts(now), Challenge: mfa.ChallengeID(d.Decision.Challenge),
 		Prompt: d.Decision.PromptSHA256, Sighted: d.Sighted,
 	}
 	switch d.Decision.Decision {
@@ -96,7 +96,7 @@ func (s *Service) event(d Signed, device store.Device, sc scene, now mfa.Instant
 }
 
 func decided(h challenge.Held, fx mfa.Effects, now mfa.Instant, by mfa.DeviceID) Decided {
-	at := h.Challenge.At(now)
+	at := h.At(now)
 	out := Decided{State: at.State, Wrong: fx.Wrong, TriesLeft: at.TriesLeft()}
 	if fx.Repeat && at.State == mfa.Pending {
 		out.Wrong = true // only a wrong answer leaves a challenge pending

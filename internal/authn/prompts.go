@@ -144,7 +144,7 @@ func (s *Service) addPrompts(tx store.Tx, d store.Device, named mfa.ChallengeID,
 	}
 	var show []store.Challenge
 	for _, c := range rows {
-		at := c.Challenge.At(tx.Now())
+		at := c.At(tx.Now())
 		if (c.Rung || c.ID == named) && at.State == mfa.Pending && c.Answerable && c.PromptJWS != "" && at.Timely(tx.Now()) {
 			show = append(show, c)
 		}
@@ -159,7 +159,7 @@ func (s *Service) addPrompts(tx store.Tx, d store.Device, named mfa.ChallengeID,
 		item := protocol.PromptItem{
 			JWS: c.PromptJWS, Others: others(h, sc.live), MatchNow: []protocol.Match{}, TriesLeft: c.TriesLeft(),
 		}
-		now := c.Challenge.MatchNow(sc.facts)
+		now := c.MatchNow(sc.facts)
 		for _, m := range c.MatchOrder {
 			if now.Has(m) {
 				item.MatchNow = append(item.MatchNow, protocol.Match(m))
@@ -246,7 +246,7 @@ func (s *Service) History(ctx context.Context, d Device, at mfa.Instant, id stri
 			}
 			items = append(items, protocol.HistoryItem{
 				Challenge: string(c.ID), App: app.Name, Kind: protocol.Kind(c.Kind), At: c.CreatedAt.Millis(),
-				State: string(c.Challenge.At(tx.Now()).State), Listed: c.Rung, Rung: c.Rung, Reported: c.Reported,
+				State: string(c.At(tx.Now()).State), Listed: c.Rung, Rung: c.Rung, Reported: c.Reported,
 				Device: string(c.Evidence.Device),
 			})
 		}

@@ -74,7 +74,7 @@ func redemption(tx store.Tx, by Caller, h challenge.Held, key string) (mfa.Redee
 	if err != nil {
 		return mfa.Redeem{}, fmt.Errorf("read device %s: %w", h.Evidence.Device, err)
 	}
-	e.Device = d.Device.Facts(now)
+	e.Device = d.Facts(now)
 	return e, nil
 }
 
@@ -162,7 +162,7 @@ func (s *Service) Receipt(ctx context.Context, by Caller, id mfa.ChallengeID) (p
 func receipt(tx store.Tx, h challenge.Held) (protocol.Receipt, error) {
 	if h.Decision == "" {
 		if h.Evidence.Method == "" || h.Evidence.Method == mfa.Push {
-			at := h.Challenge.At(tx.Now())
+			at := h.At(tx.Now())
 			return protocol.Receipt{}, &mfa.Error{
 				Code: mfa.Conflict, Reason: mfa.ReasonChallengeClosed, State: at.State,
 				Message: "There is no receipt: nobody decided this challenge.",

@@ -163,9 +163,12 @@ func (s *Service) verifySlow(ctx context.Context, by Caller, id mfa.ChallengeID,
 		if refused = mfa.MayType(h.Challenge.Challenge, by.Application.ID, method, sc.facts, tx.Now()); refused != nil {
 			return nil // closed meanwhile: the code is not used up
 		}
-		verdict, err := factor.Consume(tx, candidate, equal && !a.blind && h.Answerable && sc.facts.UserActive)
-		if err != nil {
-			return err
+		// A code that must not be looked at counts against nobody's authenticator.
+		var verdict factor.Verdict
+		if !a.blind && h.Answerable && sc.facts.UserActive {
+			if verdict, err = factor.Consume(tx, candidate, equal); err != nil {
+				return err
+			}
 		}
 		v, refused, err = s.settle(ctx, tx, by, now, method, verdict)
 		return err

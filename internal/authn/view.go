@@ -51,7 +51,7 @@ type Secrets struct {
 
 // view renders a challenge at the transaction's moment.
 func (s *Service) view(tx store.Tx, h challenge.Held, sc scene) (View, error) {
-	at := h.Challenge.At(tx.Now())
+	at := h.At(tx.Now())
 	v := View{
 		ID: h.ID, Name: h.Name, Kind: h.Kind, State: at.State, Reason: at.Reason, Reported: h.Reported,
 		Kinds: h.MatchOrder, Others: others(h, sc.live), Rung: h.Rung, RingWhy: h.RingReason, RetryAt: h.RetryAt,

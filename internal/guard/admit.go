@@ -4,8 +4,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nodauth/nod/internal/mfa"
 	"golang.org/x/time/rate"
+
+	"github.com/nodauth/nod/internal/mfa"
 )
 
 // Rates limits how fast challenges are made, per node. It says nothing about users: those are

@@ -13,9 +13,10 @@ import (
 	"slices"
 	"time"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/nodauth/nod/internal/mfa"
 	"github.com/nodauth/nod/internal/wire/plain"
-	"go.yaml.in/yaml/v3"
 )
 
 // maxApplication is how many characters the id or name of an application has at most.

@@ -84,11 +84,15 @@ type Tx interface {
 	Replays
 }
 
-// Keys for Wake. A waiter that was woken re-reads; the key carries nothing else.
+// WakeUser is the key of everything that concerns a user's devices.
 func WakeUser(r mfa.RealmID, u mfa.UserID) string { return "u/" + string(r) + "/" + string(u) }
+
+// WakeChallenge is the key of one challenge.
 func WakeChallenge(r mfa.RealmID, c mfa.ChallengeID) string {
 	return "c/" + string(r) + "/" + string(c)
 }
+
+// WakeApplication is the key of all challenges of an application.
 func WakeApplication(r mfa.RealmID, a mfa.ApplicationID) string {
 	return "a/" + string(r) + "/" + string(a)
 }
