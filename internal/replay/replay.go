@@ -37,6 +37,8 @@ const (
 	// never overlap.
 	MaxRun = 25 * time.Second
 	lease  = 30 * time.Second
+	// slack is by how much this node's timers may be ahead of the store's clock.
+	slack = 100 * time.Millisecond
 	// MaxKey is the greatest length of a key.
 	MaxKey = 255
 )
@@ -110,7 +112,7 @@ func CheckKey(key string) error {
 // forgotten, and so is one of 500 and above, of which the seed stays: the next run may find what
 // this one made. Do returns Invalid for a bad key, Conflict for another request under the same key
 // (ReasonIdempotency) and for an answer whose secret is gone (ReasonAlreadyCreated), and
-// Unavailable when ctx ends while another run of the request goes on.
+// Unavailable when ctx ends, or the server stops, while another run of the request goes on.
 func (s *Service) Do(ctx context.Context, c Call, run Run) (Answer, error) {
 	if err := CheckKey(c.Key); err != nil {
 		return Answer{}, err
@@ -118,7 +120,7 @@ func (s *Service) Do(ctx context.Context, c Call, run Run) (Answer, error) {
 	hash := s.digest(c)
 	w := s.c.Listen(wakeKey(c))
 	defer w.Close()
-	for {
+	for again := true; ; {
 		row, now, begun, err := s.begin(context.WithoutCancel(ctx), c, hash)
 		switch {
 		case err != nil:
@@ -127,13 +129,13 @@ func (s *Service) Do(ctx context.Context, c Call, run Run) (Answer, error) {
 			return s.run(ctx, row, run), nil
 		case row.Done:
 			return s.recall(row, now)
-		}
-		if !w.Park(ctx, row.LeaseUntil.Sub(now)) {
+		case !again:
 			return Answer{}, &mfa.Error{
 				Code: mfa.Unavailable, Reason: mfa.ReasonBusy, RetryAfter: time.Second,
 				Message: "The first request with this idempotency key is still being carried out.",
 			}
 		}
+		again = w.Park(ctx, row.LeaseUntil.Sub(now)+slack)
 	}
 }
 
