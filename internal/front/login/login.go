@@ -1,0 +1,94 @@
+// Package login is the front of the login origin. It holds what a sign-in page needs of the server
+// before it asks for a challenge: a browser proves the key that it keeps under this origin, and
+// gets a proof to hand on.
+package login
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/nodauth/nod/internal/authn"
+	"github.com/nodauth/nod/internal/front/httpkit"
+	"github.com/nodauth/nod/internal/keys"
+	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/protocol"
+)
+
+const noncePurpose = "browser"
+
+// Config of the Front. All members are required.
+type Config struct {
+	Pipeline *authn.Service
+	Ring     *keys.Ring
+	Logger   *slog.Logger
+	Realm    mfa.RealmID // that this origin signs people in to
+	URLs     []string    // public URLs, without a slash at the end
+	Now      func() time.Time
+}
+
+// Front serves /browser/v1.
+type Front struct{ c Config }
+
+// New makes a Front.
+func New(c Config) (*Front, error) {
+	if c.Pipeline == nil || c.Ring == nil || c.Logger == nil || c.Realm == "" || len(c.URLs) == 0 || c.Now == nil {
+		return nil, errors.New("front/login: every member of Config is required")
+	}
+	return &Front{c: c}, nil
+}
+
+// Mount adds the routes.
+func (f *Front) Mount(mux *http.ServeMux) {
+	mux.Handle("POST "+protocol.PathBrowserProofs, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		proof, err := f.prove(r, w.Header())
+		if err != nil {
+			httpkit.WriteError(w, r, f.c.Logger, err)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(protocol.ProofAnswer{Proof: proof}) // the caller is gone if this fails
+	}))
+}
+
+// prove checks the browser's signature and gives a proof, the same for every name.
+func (f *Front) prove(r *http.Request, header http.Header) (string, error) {
+	if r.Header.Get("Content-Type") != protocol.ContentType {
+		return "", httpkit.WithStatus(http.StatusUnsupportedMediaType,
+			mfa.Errorf(mfa.Invalid, mfa.ReasonMediaType, "Send the message with Content-Type %s.", protocol.ContentType))
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, protocol.MaxMessage+1))
+	if err != nil || len(body) > protocol.MaxMessage {
+		return "", mfa.Errorf(mfa.Invalid, mfa.ReasonMalformed, "The message could not be read, or is too long.")
+	}
+	m, err := protocol.Parse(protocol.TypeBrowser, body)
+	if err != nil {
+		return "", mfa.Errorf(mfa.Invalid, mfa.ReasonMalformed, "The message is malformed: %s", err.Error())
+	}
+	b, err := protocol.Decode[protocol.Browser](m)
+	if err != nil {
+		return "", mfa.Errorf(mfa.Invalid, mfa.ReasonMalformed, "The message is malformed: %s", err.Error())
+	}
+	urls := make([]string, len(f.c.URLs))
+	for i, u := range f.c.URLs {
+		urls[i] = u + protocol.PathBrowserProofs
+	}
+	thumbprint := m.Header.JWK.Thumbprint()
+	now := f.c.Now()
+	header.Set(protocol.NonceHeader, f.c.Ring.Nonce(noncePurpose, string(f.c.Realm), thumbprint, now))
+	if m.NonceMissing() || !f.c.Ring.CheckNonce(m.Header.Nonce, noncePurpose, string(f.c.Realm), thumbprint, now) {
+		return "", mfa.Errorf(mfa.Unauthenticated, mfa.ReasonStaleNonce, "Send the message again with the nonce in %s.", protocol.NonceHeader)
+	}
+	if _, err := m.VerifySelf(); err != nil || m.CheckURL(urls...) != nil {
+		return "", mfa.Errorf(mfa.Unauthenticated, mfa.ReasonSignature, "The signature is wrong, or for another address.")
+	}
+	jwk, err := protocol.Encode(*m.Header.JWK)
+	if err != nil {
+		return "", err
+	}
+	return f.c.Pipeline.ProveBrowser(r.Context(), f.c.Realm, b.User, thumbprint, jwk)
+}

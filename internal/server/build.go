@@ -1,0 +1,219 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/nodauth/nod/internal/account"
+	"github.com/nodauth/nod/internal/application"
+	"github.com/nodauth/nod/internal/audit"
+	"github.com/nodauth/nod/internal/authn"
+	"github.com/nodauth/nod/internal/challenge"
+	"github.com/nodauth/nod/internal/device"
+	"github.com/nodauth/nod/internal/factor"
+	devicefront "github.com/nodauth/nod/internal/front/device"
+	"github.com/nodauth/nod/internal/front/httpkit"
+	"github.com/nodauth/nod/internal/front/login"
+	"github.com/nodauth/nod/internal/front/rest"
+	"github.com/nodauth/nod/internal/guard"
+	"github.com/nodauth/nod/internal/keys"
+	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/policy"
+	"github.com/nodauth/nod/internal/realm"
+	"github.com/nodauth/nod/internal/replay"
+	"github.com/nodauth/nod/internal/user"
+)
+
+// housekeepingEvery is how often old rows are swept.
+const housekeepingEvery = time.Minute
+
+// parts are the services that fronts speak to.
+type parts struct {
+	pipeline     *authn.Service
+	accounts     *account.Service
+	applications *application.Service
+	realms       *realm.Service
+	events       *audit.Service
+	policies     *policy.Service
+	replays      *replay.Service
+}
+
+// build makes the services, the default realm and the first administration key.
+func (s *Server) build(ctx context.Context, ring *keys.Ring) (p parts, err error) {
+	var errs []error
+	keep := func(err error) { errs = append(errs, err) }
+	var challenges *challenge.Service
+	var devices *device.Service
+	var factors *factor.Service
+	var users *user.Service
+	challenges, err = challenge.New(challenge.Config{Ring: ring})
+	keep(err)
+	devices, err = device.New(device.Config{Ring: ring})
+	keep(err)
+	factors, err = factor.New(factor.Config{Ring: ring, HashSlots: s.c.Limits.HashSlots})
+	keep(err)
+	users, err = user.New(user.Config{Ring: ring})
+	keep(err)
+	p.policies, err = policy.New(policy.Config{Store: s.store})
+	keep(err)
+	p.applications, err = application.New(application.Config{Store: s.store})
+	keep(err)
+	p.realms, err = realm.New(realm.Config{Store: s.store, Ring: ring, PublicURL: s.urls[0]})
+	keep(err)
+	p.events, err = audit.New(audit.Config{Store: s.store})
+	keep(err)
+	p.replays, err = replay.New(replay.Config{
+		Store: s.store, Ring: ring, Logger: s.log,
+		Listen: func(keys ...string) replay.Waiter { return s.hub.Register(keys...) },
+	})
+	keep(err)
+	if err := errors.Join(errs...); err != nil {
+		return parts{}, err
+	}
+	gate := guard.NewGate(guard.Rates{
+		PerApplication: rate.Limit(s.c.Limits.CreatePerApplication), PerAddress: rate.Limit(s.c.Limits.CreatePerAddress),
+		Burst: guard.DefaultRates().Burst,
+	})
+	p.pipeline, err = authn.New(authn.Config{
+		Store: s.store, Challenges: challenges, Devices: devices, Hub: s.hub, Factors: factors, Users: users,
+		Realms: p.realms, Policies: p.policies, Gate: gate, Logger: s.log,
+	})
+	if err != nil {
+		return parts{}, err
+	}
+	p.accounts, err = account.New(account.Config{
+		Store: s.store, Challenges: challenges, Devices: devices, Factors: factors,
+		Realms: p.realms, Policies: p.policies, PublicURL: s.urls[0],
+	})
+	if err != nil {
+		return parts{}, err
+	}
+	if err := p.realms.Ensure(ctx); err != nil {
+		return parts{}, fmt.Errorf("default realm: %w", err)
+	}
+	return p, s.firstKey(ctx, p)
+}
+
+// firstKey makes an administration key on an installation that has no application yet, and leaves
+// it in a file that only its owner can read.
+func (s *Server) firstKey(ctx context.Context, p parts) error {
+	ctx = audit.With(ctx, audit.Origin{Actor: mfa.ActorServer})
+	key, made, err := p.accounts.Bootstrap(ctx, mfa.DefaultRealm)
+	if err != nil || !made {
+		return err
+	}
+	file := filepath.Join(s.c.DataDir, "admin.key")
+	if err := os.WriteFile(file, []byte(key.Reveal()+"\n"), 0o600); err != nil {
+		return fmt.Errorf("write administration key: %w", err)
+	}
+	s.key = file
+	s.log.Info("made an administration key", slog.String("file", file))
+	return nil
+}
+
+// housekeeping sweeps what is over, on every node; who comes second finds nothing.
+func (p parts) housekeeping(log *slog.Logger) func(context.Context) error {
+	return func(ctx context.Context) error {
+		t := time.NewTicker(housekeepingEvery)
+		defer t.Stop()
+		for {
+			if err := p.accounts.Sweep(ctx); err != nil && ctx.Err() == nil {
+				log.WarnContext(ctx, "housekeeping failed", slog.Any("error", err))
+			}
+			select {
+			case <-t.C:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+	}
+}
+
+// fronts mounts every front on one handler.
+func (s *Server) fronts(ring *keys.Ring, p parts) (http.Handler, error) {
+	proxies, err := s.c.proxies()
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	d, err := devicefront.New(devicefront.Config{
+		Pipeline: p.pipeline, Accounts: p.accounts, Ring: ring, Logger: s.log, URLs: s.urls,
+		Authenticator: s.c.Authenticator, Now: s.now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.Mount(mux)
+	l, err := login.New(login.Config{
+		Pipeline: p.pipeline, Ring: ring, Logger: s.log, Realm: mfa.DefaultRealm, URLs: s.urls, Now: s.now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	l.Mount(mux)
+	r, err := rest.New(rest.Config{
+		Pipeline: p.pipeline, Accounts: p.accounts, Applications: p.applications, Realms: p.realms, Events: p.events,
+		Policies: p.policies, Replays: p.replays, Ring: ring, Logger: s.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.Mount(mux)
+	if s.ops == nil {
+		mux.Handle("/healthz", s.operations())
+		mux.Handle("/readyz", s.operations())
+	}
+	entry := httpkit.Entry{Logger: s.log, Client: httpkit.ClientAddr{Trusted: proxies}}
+	https := strings.HasPrefix(s.urls[0], "https:")
+	return entry.Wrap(httpkit.SecurityHeaders(https, httpkit.Admission(s.log, s.c.Limits.Waiting, httpkit.Routes(s.log, mux)))), nil
+}
+
+// now is the clock of what no store keeps.
+func (s *Server) now() time.Time {
+	t := time.Now()
+	if s.o.Offset != nil {
+		t = t.Add(s.o.Offset())
+	}
+	return t
+}
+
+// operations answers health checks.
+func (s *Server) operations() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintln(w, "ok") // the caller is gone if this fails
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+		defer cancel()
+		if err := s.ready(ctx); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		answer := "ready"
+		if !s.bus.Healthy() {
+			answer = "ready; wake-ups from other nodes do not arrive, and waiting callers are answered by the sweep within five seconds"
+		}
+		_, _ = fmt.Fprintln(w, answer)
+	})
+	return mux
+}
+
+func (s *Server) ready(ctx context.Context) error {
+	if s.stopping.Err() != nil {
+		return errors.New("stopping")
+	}
+	if err := s.store.Ready(ctx); err != nil {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,328 @@
+package server
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/nodauth/nod/internal/secret"
+)
+
+// Config is the whole configuration. No configuration at all is a working, safe, local server.
+//
+// Every key is also an environment variable: NOD_, the path in capitals, dots and hyphens as
+// underscores, so that tls.cert_file is NOD_TLS_CERT_FILE. A secret can be given by the name of a
+// file that holds it, with _FILE after the name of its variable.
+type Config struct {
+	Listen         string       `yaml:"listen" help:"address and port of the API and the device protocol"`
+	DataDir        string       `yaml:"data_dir" help:"directory for the database, the sealing key and the first administration key"`
+	Database       secret.Value `yaml:"database" help:"postgres:// URL, or a SQLite file; nod.db in data_dir if empty"`
+	SealKey        secret.Value `yaml:"seal_key" help:"sealing key document; seal.json in data_dir if empty"`
+	PublicURL      []string     `yaml:"public_url" help:"URLs under which devices and browsers reach this server, the first is the issuer"`
+	Authenticator  string       `yaml:"authenticator_url" help:"origin of the authenticator web app, admitted by CORS; empty for none"`
+	TrustedProxies []string     `yaml:"trusted_proxies" help:"addresses of proxies whose X-Forwarded-For is believed, as prefixes"`
+	TLS            TLS          `yaml:"tls"`
+	Operations     Operations   `yaml:"operations"`
+	Log            Log          `yaml:"log"`
+	Limits         Limits       `yaml:"limits"`
+}
+
+// TLS configures the listener's certificate.
+type TLS struct {
+	CertFile string `yaml:"cert_file" help:"PEM certificate chain; plain HTTP if empty"`
+	KeyFile  string `yaml:"key_file" help:"PEM private key"`
+}
+
+// Operations configures the listener for health checks.
+type Operations struct {
+	Listen string `yaml:"listen" help:"address of a listener of its own for /healthz and /readyz; on the main one if empty"`
+}
+
+// Log configures the log.
+type Log struct {
+	Level  string `yaml:"level" help:"debug, info, warn or error"`
+	Format string `yaml:"format" help:"text or json"`
+}
+
+// Limits bounds what callers can cost.
+type Limits struct {
+	HashSlots            int           `yaml:"hash_slots" help:"password hashes computed at once; the number of processors if 0"`
+	Waiting              int           `yaml:"waiting" help:"requests in progress at once, waiting ones among them"`
+	CreatePerApplication float64       `yaml:"create_per_application" help:"challenges a second that one application may make, per node"`
+	CreatePerAddress     float64       `yaml:"create_per_address" help:"challenges a second that one application may make for one address, per node"`
+	StopGrace            time.Duration `yaml:"stop_grace" help:"time for requests in progress when the server stops"`
+}
+
+// DefaultConfig is the configuration of a local server.
+func DefaultConfig() Config {
+	return Config{
+		Listen:  "127.0.0.1:8663",
+		DataDir: "nod-data",
+		Log:     Log{Level: "info", Format: "text"},
+		Limits: Limits{
+			Waiting: 50_000, CreatePerApplication: 5000, CreatePerAddress: 50, StopGrace: 10 * time.Second,
+		},
+	}
+}
+
+// LoadConfig reads the file, strictly, and then the environment over it. No file is read when path
+// is empty. environ has the form of os.Environ.
+func LoadConfig(path string, environ []string) (Config, error) {
+	c := DefaultConfig()
+	if path != "" {
+		text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+		if err != nil {
+			return Config{}, fmt.Errorf("read configuration: %w", err)
+		}
+		dec := yaml.NewDecoder(bytes.NewReader(text))
+		dec.KnownFields(true)
+		if err := dec.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
+			return Config{}, fmt.Errorf("configuration %s: %w", path, err)
+		}
+	}
+	if err := fromEnvironment(&c, environ); err != nil {
+		return Config{}, err
+	}
+	return c, c.Check()
+}
+
+// Check says what is wrong with the configuration, in words that name the key.
+func (c Config) Check() error {
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %q is not an address and port such as 127.0.0.1:8663", c.Listen)
+	}
+	if c.DataDir == "" {
+		return errors.New("data_dir: must not be empty")
+	}
+	for _, u := range c.PublicURL {
+		if err := checkURL(u); err != nil {
+			return fmt.Errorf("public_url: %w", err)
+		}
+	}
+	if c.Authenticator != "" {
+		if err := checkURL(c.Authenticator); err != nil {
+			return fmt.Errorf("authenticator_url: %w", err)
+		}
+	}
+	if _, err := c.proxies(); err != nil {
+		return err
+	}
+	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
+		return errors.New("tls: cert_file and key_file go together")
+	}
+	if !loopback(host) && len(c.PublicURL) == 0 {
+		return fmt.Errorf("public_url: required when listen (%s) is not a loopback address, for example https://nod.example.com", c.Listen)
+	}
+	if !loopback(host) && c.TLS.CertFile == "" && len(c.TrustedProxies) == 0 {
+		return fmt.Errorf("tls: required when listen (%s) is not a loopback address, unless trusted_proxies names the proxy that does it", c.Listen)
+	}
+	return c.checkRest()
+}
+
+func (c Config) checkRest() error {
+	if _, err := c.level(); err != nil {
+		return err
+	}
+	if c.Log.Format != "text" && c.Log.Format != "json" {
+		return fmt.Errorf("log.format: %q is neither text nor json", c.Log.Format)
+	}
+	if c.Operations.Listen != "" {
+		if _, _, err := net.SplitHostPort(c.Operations.Listen); err != nil {
+			return fmt.Errorf("operations.listen: %q is not an address and port", c.Operations.Listen)
+		}
+	}
+	l := c.Limits
+	if l.HashSlots < 0 || l.Waiting < 1 || l.CreatePerApplication <= 0 || l.CreatePerAddress <= 0 || l.StopGrace < 0 {
+		return errors.New("limits: values must be positive")
+	}
+	return nil
+}
+
+func checkURL(s string) error {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.HasSuffix(s, "/") ||
+		(u.Scheme != "https" && u.Scheme != "http") {
+		return fmt.Errorf("%q is not a URL such as https://nod.example.com, without a slash at the end", s)
+	}
+	if u.Scheme == "http" && !loopback(u.Hostname()) {
+		return fmt.Errorf("%q: plain http is for loopback addresses only", s)
+	}
+	return nil
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.IsLoopback()
+}
+
+func (c Config) proxies() ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, s := range c.TrustedProxies {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			a, err := netip.ParseAddr(s)
+			if err != nil {
+				return nil, fmt.Errorf("trusted_proxies: %q is neither an address nor a prefix", s)
+			}
+			p = netip.PrefixFrom(a, a.BitLen())
+		}
+		out = append(out, p.Masked())
+	}
+	return out, nil
+}
+
+func (c Config) level() (slog.Level, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(c.Log.Level)); err != nil {
+		return 0, fmt.Errorf("log.level: %q is none of debug, info, warn and error", c.Log.Level)
+	}
+	return l, nil
+}
+
+func (c Config) database() string {
+	if c.Database.IsZero() {
+		return "sqlite:" + filepath.Join(c.DataDir, "nod.db")
+	}
+	return c.Database.Reveal()
+}
+
+// Setting is one key of the configuration.
+type Setting struct {
+	Key   string // dotted
+	Env   string
+	Help  string
+	Value string // secrets are redacted
+}
+
+// Settings lists every key with its value, in the order of the file.
+func (c Config) Settings() []Setting {
+	var out []Setting
+	walk(reflect.ValueOf(&c).Elem(), "", func(key, help string, v reflect.Value) error {
+		out = append(out, Setting{Key: key, Env: envName(key), Help: help, Value: printed(v)})
+		return nil
+	})
+	return out
+}
+
+func printed(v reflect.Value) string {
+	if s, ok := v.Interface().(secret.Value); ok && s.IsZero() {
+		return ""
+	}
+	if list, ok := v.Interface().([]string); ok {
+		return strings.Join(list, ",")
+	}
+	return fmt.Sprint(v.Interface())
+}
+
+func envName(key string) string {
+	return "NOD_" + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(key))
+}
+
+// walk visits the leaves of the configuration with their dotted keys.
+func walk(v reflect.Value, prefix string, visit func(key, help string, v reflect.Value) error) error {
+	t := v.Type()
+	for i := range t.NumField() {
+		f := t.Field(i)
+		key := prefix + f.Tag.Get("yaml")
+		if f.Type.Kind() == reflect.Struct && f.Type != reflect.TypeFor[secret.Value]() {
+			if err := walk(v.Field(i), key+".", visit); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := visit(key, f.Tag.Get("help"), v.Field(i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ClientVariables are the NOD_ variables that are not configuration of the server: the command
+// line reads them.
+var clientVariables = map[string]bool{
+	"NOD_URL": true, "NOD_API_KEY": true, "NOD_API_KEY_FILE": true, "NOD_CONFIG": true,
+	"NOD_AUTHENTICATOR_PASSPHRASE": true, "NOD_AUTHENTICATOR_PASSPHRASE_FILE": true, "NOD_AUTHENTICATOR_FILE": true,
+}
+
+func fromEnvironment(c *Config, environ []string) error {
+	given := map[string]string{}
+	for _, e := range environ {
+		name, value, _ := strings.Cut(e, "=")
+		if strings.HasPrefix(name, "NOD_") && !strings.HasPrefix(name, "NOD_TEST_") && !clientVariables[name] {
+			given[name] = value
+		}
+	}
+	err := walk(reflect.ValueOf(c).Elem(), "", func(key, _ string, v reflect.Value) error {
+		name := envName(key)
+		text, ok := given[name]
+		delete(given, name)
+		if _, isSecret := v.Interface().(secret.Value); isSecret {
+			if file, named := given[name+"_FILE"]; named {
+				delete(given, name+"_FILE")
+				content, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+				if err != nil {
+					return fmt.Errorf("%s_FILE: %w", name, err)
+				}
+				if ok {
+					return fmt.Errorf("%s and %s_FILE are both set: set one", name, name)
+				}
+				text, ok = strings.TrimRight(string(content), "\r\n"), true
+			}
+		}
+		if !ok {
+			return nil
+		}
+		if err := assign(v, text); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for name := range given {
+		return fmt.Errorf("%s: there is no such setting; see nod config show", name)
+	}
+	return nil
+}
+
+func assign(v reflect.Value, text string) error {
+	if v.Type() == reflect.TypeFor[secret.Value]() {
+		v.Set(reflect.ValueOf(secret.New(text)))
+		return nil
+	}
+	if v.Type() == reflect.TypeFor[[]string]() {
+		var list []string
+		for _, s := range strings.Split(text, ",") {
+			if s = strings.TrimSpace(s); s != "" {
+				list = append(list, s)
+			}
+		}
+		v.Set(reflect.ValueOf(list))
+		return nil
+	}
+	if v.Kind() == reflect.String {
+		v.SetString(text)
+		return nil
+	}
+	if err := yaml.Unmarshal([]byte(text), v.Addr().Interface()); err != nil {
+		return fmt.Errorf("%q is not a value of this kind", text)
+	}
+	return nil
+}

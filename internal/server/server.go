@@ -1,0 +1,303 @@
+// Package server puts a nod server together: from its configuration it builds every part, starts
+// them in order and stops them in reverse.
+//
+//	root key ─► store ─► bus ─► services ─► pipeline, accounts ─► fronts ─► listeners
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/nodauth/nod/internal/bus"
+	"github.com/nodauth/nod/internal/bus/local"
+	"github.com/nodauth/nod/internal/bus/pgnotify"
+	"github.com/nodauth/nod/internal/challenge"
+	"github.com/nodauth/nod/internal/front/httpkit"
+	"github.com/nodauth/nod/internal/keys"
+	"github.com/nodauth/nod/internal/lifecycle"
+	"github.com/nodauth/nod/internal/store/sqlstore"
+)
+
+// resyncOver is how long the waiters of a node are spread when wake-ups may have been lost.
+const resyncOver = 2 * time.Second
+
+// Options are what is not configuration: where to log, and what tests move.
+type Options struct {
+	Log    io.Writer
+	Offset func() time.Duration // added to the store's clock; nil for none
+	// Heard, if set, is asked for each wake-up that another node sent; false loses it, so that a
+	// test can see what the sweep alone does.
+	Heard func(key string) bool
+}
+
+// Server is a running server.
+type Server struct {
+	c        Config
+	o        Options
+	log      *slog.Logger
+	group    *lifecycle.Group
+	listener net.Listener
+	ops      net.Listener
+	store    *sqlstore.Store
+	bus      bus.Bus
+	hub      *challenge.Hub
+	urls     []string
+	stopping context.Context
+	stop     context.CancelFunc
+	key      string // file of the first administration key, if this start made one
+}
+
+// New reads keys, opens the database and the listeners, and builds every part. Run starts it. What
+// New opened is closed by Run, or by Close if Run is never called.
+func New(ctx context.Context, c Config, o Options) (_ *Server, err error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	s := &Server{c: c, o: o, group: lifecycle.New(), hub: challenge.NewHub()}
+	s.log = newLogger(c, o.Log)
+	s.stopping, s.stop = context.WithCancel(context.WithoutCancel(ctx))
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("make data directory: %w", err)
+	}
+	if s.listener, err = listen(ctx, c.Listen); err != nil {
+		return nil, err
+	}
+	if c.Operations.Listen != "" {
+		if s.ops, err = listen(ctx, c.Operations.Listen); err != nil {
+			return nil, err
+		}
+	}
+	s.urls = c.PublicURL
+	if len(s.urls) == 0 {
+		s.urls = s.localURLs()
+	}
+	ring, err := s.openRing()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.openStore(ctx); err != nil {
+		return nil, err
+	}
+	p, err := s.build(ctx, ring)
+	if err != nil {
+		return nil, err
+	}
+	handler, err := s.fronts(ring, p)
+	if err != nil {
+		return nil, err
+	}
+	s.schedule(p, handler)
+	return s, nil
+}
+
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", address, err)
+	}
+	return l, nil
+}
+
+func newLogger(c Config, w io.Writer) *slog.Logger {
+	if w == nil {
+		w = io.Discard
+	}
+	level, _ := c.level() // checked
+	o := &slog.HandlerOptions{Level: level}
+	if c.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// localURLs are the addresses of a server that has no public URL: this machine only.
+func (s *Server) localURLs() []string {
+	_, port, _ := net.SplitHostPort(s.listener.Addr().String())
+	scheme := "http"
+	if s.c.TLS.CertFile != "" {
+		scheme = "https"
+	}
+	return []string{scheme + "://127.0.0.1:" + port, scheme + "://localhost:" + port}
+}
+
+// openRing reads the sealing key. It is made only for an installation that has no database yet:
+// nodes that share a database share the key.
+func (s *Server) openRing() (*keys.Ring, error) {
+	if !s.c.SealKey.IsZero() {
+		ring, err := keys.Open(keys.Config{Root: s.c.SealKey.Bytes()})
+		if err != nil {
+			return nil, fmt.Errorf("seal_key: %w", err)
+		}
+		return ring, nil
+	}
+	file := filepath.Join(s.c.DataDir, "seal.json")
+	ring, err := keys.Open(keys.Config{File: file, Create: true})
+	if err != nil {
+		return nil, fmt.Errorf("sealing key %s: %w", file, err)
+	}
+	return ring, nil
+}
+
+func (s *Server) openStore(ctx context.Context) error {
+	dsn := s.c.database()
+	if strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://") {
+		b, err := pgnotify.New(pgnotify.Config{DSN: dsn, Logger: s.log, Filter: s.o.Heard})
+		if err != nil {
+			return fmt.Errorf("bus: %w", err)
+		}
+		s.bus = b
+	} else {
+		s.bus = local.New()
+	}
+	var err error
+	s.store, err = sqlstore.Open(ctx, sqlstore.Config{
+		DSN: dsn, Logger: s.log, Offset: s.o.Offset,
+		Committed: func(wake []string) {
+			s.hub.Wake(wake...) // at once on this node; the bus is for the others
+			s.bus.Publish(wake...)
+		},
+		Fatal: s.fatal,
+	})
+	return err
+}
+
+// fatal ends the process: after a failed sync nobody knows what the disk holds, and only a new
+// start that reads it can say.
+func (s *Server) fatal(err error) {
+	s.log.Error("database failed, stopping at once; start again when the disk is in order", slog.Any("error", err))
+	fmt.Fprintf(os.Stderr, "nod: the database failed and the server stops: %v\n", err)
+	os.Exit(1)
+}
+
+// schedule says what runs, in the order in which it starts.
+func (s *Server) schedule(p parts, handler http.Handler) {
+	g := s.group
+	g.Add("store", nil, func(context.Context) error { return s.store.Close() })
+	g.Go("bus", s.bus.Run)
+	var cancel func()
+	g.Add("hub", func(context.Context) error {
+		cancel = s.bus.Subscribe(bus.Subscriber{
+			Wake:   func(key string) { s.hub.Wake(key) },
+			Resync: func() { go s.hub.Resync(s.stopping, resyncOver) },
+		})
+		return nil
+	}, func(context.Context) error {
+		cancel()
+		return nil
+	})
+	g.Go("notes", p.pipeline.RunNotes)
+	g.Go("expiry", p.pipeline.RunExpiry)
+	g.Go("wake sweep", p.pipeline.RunWakeSweep)
+	g.Go("housekeeping", p.housekeeping(s.log))
+	if s.ops != nil {
+		s.serve("operations", s.ops, s.operations(), nil)
+	}
+	s.serve("api", s.listener, handler, s.tls)
+}
+
+// serve adds an HTTP server to what runs. It stops by answering those who wait.
+func (s *Server) serve(name string, l net.Listener, h http.Handler, config func() (*tls.Config, error)) {
+	srv := httpkit.NewServer(h, s.log)
+	s.group.Add(name, func(context.Context) error {
+		if config == nil {
+			return nil
+		}
+		t, err := config()
+		srv.TLSConfig = t
+		return err
+	}, nil)
+	s.group.Go(name+" listener", func(ctx context.Context) error {
+		failed := make(chan error, 1)
+		go func() {
+			if srv.TLSConfig != nil {
+				failed <- srv.ServeTLS(l, "", "")
+				return
+			}
+			failed <- srv.Serve(l)
+		}()
+		select {
+		case err := <-failed:
+			return fmt.Errorf("serve %s: %w", name, err)
+		case <-ctx.Done():
+		}
+		s.hub.Stop() // whoever waits is answered now
+		s.stop()
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.c.Limits.StopGrace)
+		defer cancel()
+		if err := srv.Shutdown(grace); err != nil {
+			return errors.Join(fmt.Errorf("stop %s: %w", name, err), srv.Close())
+		}
+		return nil
+	})
+}
+
+func (s *Server) tls() (*tls.Config, error) {
+	if s.c.TLS.CertFile == "" {
+		return nil, nil //nolint:nilnil // no TLS is no error
+	}
+	pair, err := tls.LoadX509KeyPair(s.c.TLS.CertFile, s.c.TLS.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("tls: %w", err)
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}, nil
+}
+
+// URL is the first public URL.
+func (s *Server) URL() string { return s.urls[0] }
+
+// LocalURL is the address on which the server listens.
+func (s *Server) LocalURL() string { return s.localURLs()[0] }
+
+// AdminKeyFile names the file of the first administration key if this start made it, else "".
+func (s *Server) AdminKeyFile() string { return s.key }
+
+// Run serves until ctx ends or a part fails, and then stops everything in reverse order.
+func (s *Server) Run(ctx context.Context) error {
+	defer s.stop()
+	s.log.Info("serving", slog.String("listen", s.listener.Addr().String()), slog.String("url", s.URL()), slog.String("data_dir", s.c.DataDir))
+	if err := os.WriteFile(filepath.Join(s.c.DataDir, "url"), []byte(s.URL()+"\n"), 0o600); err != nil {
+		return fmt.Errorf("write address: %w", err)
+	}
+	err := s.group.Run(ctx, s.c.Limits.StopGrace+5*time.Second)
+	s.log.Info("stopped")
+	return err
+}
+
+func (s *Server) close() {
+	s.stop()
+	for _, l := range []net.Listener{s.listener, s.ops} {
+		if l != nil {
+			_ = l.Close() // nothing was served on it
+		}
+	}
+	if s.store != nil {
+		_ = s.store.Close() // nothing was written through it
+	}
+}
+
+// Migrate brings the database to this program's schema and tells its version.
+func Migrate(ctx context.Context, c Config, log io.Writer) (int64, error) {
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return 0, fmt.Errorf("make data directory: %w", err)
+	}
+	st, err := sqlstore.Open(ctx, sqlstore.Config{DSN: c.database(), Logger: newLogger(c, log), Committed: func([]string) {}})
+	if err != nil {
+		return 0, err
+	}
+	return sqlstore.Version, st.Close()
+}
