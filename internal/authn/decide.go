@@ -59,7 +59,7 @@ func (s *Service) Decide(ctx context.Context, d Signed) (Decided, error) {
 			refused = no
 			return s.noteRefusal(ctx, tx, h, device, no)
 		}
-		if h.State != before {
+		if h.State != before && proves(h.State) {
 			h.Decision, h.DecisionKey = d.Raw, device.JWK
 			if err := s.c.Challenges.Save(tx, &h); err != nil {
 				return err
@@ -75,6 +75,12 @@ func (s *Service) Decide(ctx context.Context, d Signed) (Decided, error) {
 		return Decided{}, err
 	}
 	return out, refused
+}
+
+// proves says whether a challenge that came into this state by a device's decision keeps it: an
+// approval with a wrong answer, or a report of what had expired, is no proof of an outcome.
+func proves(now mfa.State) bool {
+	return now == mfa.Answered || now == mfa.Approved || now == mfa.Denied
 }
 
 func (s *Service) event(d Signed, device store.Device, sc scene, now mfa.Instant, back string) mfa.Event {

@@ -160,7 +160,8 @@ func (s *Service) Receipt(ctx context.Context, by Caller, id mfa.ChallengeID) (p
 }
 
 func receipt(tx store.Tx, h challenge.Held) (protocol.Receipt, error) {
-	if h.Decision == "" {
+	// An approval by digits_back decides nothing before its digits came back.
+	if h.Decision == "" || (h.State != mfa.Denied && h.RedeemBy == 0) {
 		if h.Evidence.Method == "" || h.Evidence.Method == mfa.Push {
 			at := h.At(tx.Now())
 			return protocol.Receipt{}, &mfa.Error{
