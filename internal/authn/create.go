@@ -133,6 +133,9 @@ func (s *Service) proved(ctx context.Context, by Caller, r Request) (store.Proof
 			return err
 		}
 		names := []string{w.canonical}
+		if typed, err := username.Canonical(r.UserName); err == nil {
+			names = append(names, typed) // the login page proves what was typed, the application's form aside
+		}
 		if w.found {
 			rows, err := tx.UserNames(by.Realm, w.id)
 			if err != nil {
