@@ -29,7 +29,8 @@ type Application struct {
 type NewApplication struct {
 	Name         string   `json:"name"`
 	UsernameForm string   `json:"username_form,omitzero"`
-	Scopes       []string `json:"scopes,omitzero"` // of its first key; authenticate if left out
+	IconSHA256   string   `json:"icon_sha256,omitzero"` // base64url
+	Scopes       []string `json:"scopes,omitzero"`      // of its first key; authenticate if left out
 }
 
 // ApplicationChange changes what is not nil.
@@ -44,7 +45,8 @@ type Key struct {
 	ID        string    `json:"id"`
 	Secret    Secret    `json:"secret,omitzero"`
 	Scopes    []string  `json:"scopes"`
-	CreatedAt time.Time `json:"created_at,omitzero"`
+	Live      bool      `json:"live"`
+	CreatedAt time.Time `json:"created_at"`
 	ExpiresAt time.Time `json:"expires_at,omitzero"` // exclusive
 	RevokedAt time.Time `json:"revoked_at,omitzero"`
 }
@@ -86,13 +88,13 @@ func (s Applications) Update(ctx context.Context, id string, change ApplicationC
 }
 
 // Disable refuses the application's keys and cancels what is live of its challenges.
-func (s Applications) Disable(ctx context.Context, id string) error {
-	return s.c.do(ctx, call{what: "disable application " + id, method: http.MethodPost, path: "/v1/applications/{}/disable", ids: []string{id}})
+func (s Applications) Disable(ctx context.Context, id string) (Application, error) {
+	return s.one(ctx, call{what: "disable application " + id, method: http.MethodPost, path: "/v1/applications/{}/disable", ids: []string{id}})
 }
 
 // Enable takes a disabling back.
-func (s Applications) Enable(ctx context.Context, id string) error {
-	return s.c.do(ctx, call{what: "enable application " + id, method: http.MethodPost, path: "/v1/applications/{}/enable", ids: []string{id}})
+func (s Applications) Enable(ctx context.Context, id string) (Application, error) {
+	return s.one(ctx, call{what: "enable application " + id, method: http.MethodPost, path: "/v1/applications/{}/enable", ids: []string{id}})
 }
 
 func (s Applications) one(ctx context.Context, q call) (Application, error) {
@@ -124,15 +126,23 @@ func (s Keys) Create(ctx context.Context, app string, n NewKey) (Key, error) {
 	return k, err
 }
 
-// Rotate makes a key in place of the present one, which lives on for the grace, or for the
-// server's default if that is nil.
-func (s Keys) Rotate(ctx context.Context, app string, grace *time.Duration) (Key, error) {
-	var body struct {
+// Rotation is how a key is replaced; all of it may be left out.
+type Rotation struct {
+	// Key is the id of the key to replace; the newest live one if left out.
+	Key string
+	// Grace is how long the replaced key goes on working, in whole seconds, at most 7 days; nil
+	// for a day.
+	Grace *time.Duration
+}
+
+// Rotate makes a key in place of one, whose secret is shown once.
+func (s Keys) Rotate(ctx context.Context, app string, r Rotation) (Key, error) {
+	body := struct {
+		Key   string `json:"key,omitzero"`
 		Grace *int64 `json:"grace_seconds,omitzero"`
-	}
-	if grace != nil {
-		seconds := int64(*grace / time.Second)
-		body.Grace = &seconds
+	}{Key: r.Key}
+	if r.Grace != nil {
+		body.Grace = new(int64(*r.Grace / time.Second))
 	}
 	var k Key
 	err := s.c.do(ctx, call{what: "rotate the key of " + app, method: http.MethodPost, path: "/v1/applications/{}/keys/rotate", ids: []string{app}, body: body, out: &k})

@@ -30,10 +30,27 @@ func (s Browsers) Forget(ctx context.Context, user, thumbprint string) error {
 	})
 }
 
+// Prompt is what a user was asked.
+type Prompt struct {
+	ID          string    `json:"id"` // of the challenge
+	Application string    `json:"application_id"`
+	Kind        Kind      `json:"kind"`
+	State       State     `json:"state"`
+	Reason      string    `json:"reason,omitzero"` // of a cancellation
+	Reported    bool      `json:"reported,omitzero"`
+	Listed      bool      `json:"listed"`
+	Rung        bool      `json:"rung"`
+	Method      Method    `json:"method,omitzero"` // that answered
+	Match       MatchKind `json:"match,omitzero"`  // that the approving device used
+	Device      string    `json:"device_id,omitzero"`
+	CreatedAt   time.Time `json:"created_at"`
+	DecidedAt   time.Time `json:"decided_at,omitzero"`
+}
+
 // Prompts are what was asked of a user; the key needs the scope administer.
 type Prompts struct{ c *Client }
 
-// List reads a page of a user's challenges, newest first.
-func (s Prompts) List(ctx context.Context, user string, p Paging) (Page[Challenge], error) {
-	return list[Challenge](ctx, s.c, "list the prompts of "+user, "/v1/users/{}/prompts", []string{user}, p.values())
+// List reads a page of what a user was asked, newest first.
+func (s Prompts) List(ctx context.Context, user string, p Paging) (Page[Prompt], error) {
+	return list[Prompt](ctx, s.c, "list the prompts of "+user, "/v1/users/{}/prompts", []string{user}, p.values())
 }

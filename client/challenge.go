@@ -129,7 +129,7 @@ type Delivery struct {
 // Challenge is one request to authenticate a user or to approve a described action.
 type Challenge struct {
 	ID        string      `json:"id"`
-	UserID    string      `json:"user_id,omitzero"`
+	UserID    string      `json:"user_id,omitzero"` // once approved
 	Kind      Kind        `json:"kind"`
 	State     State       `json:"state"`
 	Reason    string      `json:"reason,omitzero"`   // of a cancellation
@@ -139,7 +139,7 @@ type Challenge struct {
 	Others    int         `json:"others"`    // live challenges of this user from other places; the page says so
 	Push      PushStatus  `json:"push"`
 	Methods   []Method    `json:"methods"`
-	Delivery  *Delivery   `json:"delivery,omitzero"`
+	Delivery  Delivery    `json:"delivery"`
 	DecideBy  time.Time   `json:"decide_by"`          // exclusive
 	RedeemBy  time.Time   `json:"redeem_by,omitzero"` // exclusive; once approved
 	CreatedAt time.Time   `json:"created_at"`

@@ -28,6 +28,7 @@ type Device struct {
 	ClaimedAt       time.Time `json:"claimed_at"`
 	ConfirmedAt     time.Time `json:"confirmed_at,omitzero"`
 	QuarantineUntil time.Time `json:"quarantine_until,omitzero"`
+	EndedAt         time.Time `json:"ended_at,omitzero"` // revoked or refused
 	LastSeenAt      time.Time `json:"last_seen_at,omitzero"`
 }
 
@@ -93,7 +94,7 @@ type NewEnrolment struct {
 // Enrolment is a ticket by which one device is enrolled.
 type Enrolment struct {
 	ID        string    `json:"id"`
-	UserID    string    `json:"user_id,omitzero"`
+	UserID    string    `json:"user_id"`
 	State     string    `json:"state"`        // invited, claimed, confirmed, expired, cancelled or refused
 	URL       Secret    `json:"url,omitzero"` // the link, in the answer to Create only
 	QR        Secret    `json:"qr,omitzero"`  // SVG text, or PNG in base64; likewise

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -21,6 +22,7 @@ type TOTPFactor struct {
 // BackupStatus says how many backup codes are left.
 type BackupStatus struct {
 	Left      int       `json:"left"`
+	Disabled  bool      `json:"disabled,omitzero"` // too many wrong codes in a row
 	CreatedAt time.Time `json:"created_at"`
 }
 
@@ -44,15 +46,17 @@ type NewTOTP struct {
 	Name      string `json:"name,omitzero"`
 	Algorithm string `json:"algorithm,omitzero"` // SHA1, SHA256 or SHA512
 	Digits    int    `json:"digits,omitzero"`    // 6 to 8
-	Period    int    `json:"period,omitzero"`    // seconds
+	Period    int    `json:"period,omitzero"`    // seconds, 30 or 60
+	// QR asks for the URI as a picture too: svg or png.
+	QR string `json:"-"`
 }
 
 // TOTPSeed is shown once, to be put into an app; it counts after its first code was confirmed.
 type TOTPSeed struct {
 	ID     string `json:"id"`
-	Secret Secret `json:"secret"` // base32
-	URI    Secret `json:"uri"`    // otpauth://
-	QR     Secret `json:"qr,omitzero"`
+	Secret Secret `json:"secret"`      // base32
+	URI    Secret `json:"uri"`         // otpauth://
+	QR     Secret `json:"qr,omitzero"` // SVG text, or PNG in base64
 }
 
 // Factors are a user's ways to answer beside devices; the key needs the scope administer.
@@ -68,7 +72,11 @@ func (s Factors) Get(ctx context.Context, user string) (FactorList, error) {
 // AddTOTP makes a TOTP factor, which waits for its first code.
 func (s Factors) AddTOTP(ctx context.Context, user string, n NewTOTP) (TOTPSeed, error) {
 	var t TOTPSeed
-	err := s.c.do(ctx, call{what: "add TOTP to " + user, method: http.MethodPost, path: "/v1/users/{}/factors/totp", ids: []string{user}, body: n, out: &t})
+	q := call{what: "add TOTP to " + user, method: http.MethodPost, path: "/v1/users/{}/factors/totp", ids: []string{user}, body: n, out: &t}
+	if n.QR != "" {
+		q.query = url.Values{"qr": {n.QR}}
+	}
+	err := s.c.do(ctx, q)
 	return t, err
 }
 
@@ -104,7 +112,7 @@ func (s Factors) RemoveBackupCodes(ctx context.Context, user string) error {
 // NewBypass is how a bypass code is made. Everything but Reason may be left out.
 type NewBypass struct {
 	Uses     int           // at most 10; 0 for one
-	ValidFor time.Duration // whole seconds, at most 24 h; 0 for one hour
+	ValidFor time.Duration // whole seconds, from a minute to 24 h; 0 for one hour
 	Reason   string        // that the event records
 	By       string        // ByAdministrator or ByHelpDesk
 }

@@ -9,10 +9,10 @@ import (
 
 // Policy is one version of the realm's policy. Versions never change.
 type Policy struct {
-	Version  int64     `json:"version"`
+	Version  int64     `json:"version"`           // 0 is built in
 	Document string    `json:"document,omitzero"` // YAML; lists leave it out
-	At       time.Time `json:"at"`
-	By       string    `json:"by"`
+	At       time.Time `json:"at,omitzero"`       // when it was put in force
+	By       string    `json:"by,omitzero"`       // the credential that did
 }
 
 // PolicyChange is a document to be put in force.

@@ -26,8 +26,8 @@ type ChallengeEvent struct {
 }
 
 // Events follows all challenges of the calling application, from now or after a cursor, until the
-// context ends or the caller stops. A broken connection is resumed where it broke. The last pair
-// has the error that ended the stream, which is never nil.
+// context ends or the caller stops. A broken connection is resumed where it broke, where the last
+// events may come again. The last pair has the error that ended the stream, which is never nil.
 func (s Challenges) Events(ctx context.Context, after string) iter.Seq2[ChallengeEvent, error] {
 	return func(yield func(ChallengeEvent, error) bool) {
 		cursor, pause := after, firstPause

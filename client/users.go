@@ -98,18 +98,18 @@ func (s Users) Delete(ctx context.Context, id string) error {
 }
 
 // Lock cancels what is live of the user's and lets nobody sign in by that name.
-func (s Users) Lock(ctx context.Context, id string) error {
+func (s Users) Lock(ctx context.Context, id string) (User, error) {
 	return s.act(ctx, "lock", id, nil)
 }
 
 // Unlock takes a lock away.
-func (s Users) Unlock(ctx context.Context, id string) error {
+func (s Users) Unlock(ctx context.Context, id string) (User, error) {
 	return s.act(ctx, "unlock", id, nil)
 }
 
 // LiftReport ends what a "not me" brought about. An administrator names no challenges; the user
 // lifts it through an application with challenges that they approved.
-func (s Users) LiftReport(ctx context.Context, id string, challenges ...string) error {
+func (s Users) LiftReport(ctx context.Context, id string, challenges ...string) (User, error) {
 	return s.act(ctx, "lift-report", id, struct {
 		Challenges []string `json:"challenges,omitzero"`
 	}{challenges})
@@ -123,6 +123,8 @@ func (s Users) SetPassword(ctx context.Context, id string, password Secret) erro
 	return s.c.do(ctx, call{what: "set the password of " + id, method: http.MethodPut, path: "/v1/users/{}/password", ids: []string{id}, body: body})
 }
 
-func (s Users) act(ctx context.Context, verb, id string, body any) error {
-	return s.c.do(ctx, call{what: verb + " user " + id, method: http.MethodPost, path: "/v1/users/{}/" + verb, ids: []string{id}, body: body})
+func (s Users) act(ctx context.Context, verb, id string, body any) (User, error) {
+	var u User
+	err := s.c.do(ctx, call{what: verb + " user " + id, method: http.MethodPost, path: "/v1/users/{}/" + verb, ids: []string{id}, body: body, out: &u})
+	return u, err
 }
