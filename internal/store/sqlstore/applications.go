@@ -20,7 +20,8 @@ func applicationFields(a *store.Application) []any {
 
 func apiKeyFields(k *store.APIKey) []any {
 	return []any{
-		&k.Realm, &k.ID, &k.Application, &k.Hash, words[string]{&k.Scopes},
+		&k.Realm, &k.ID, &k.Application, &k.Hash,
+		words[string]{&k.Scopes},
 		&k.CreatedAt, &k.ExpiresAt, &k.RevokedAt,
 	}
 }

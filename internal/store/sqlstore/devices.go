@@ -12,8 +12,12 @@ const deviceColumns = `realm, id, user_id, enrolment_id, state, confirmed_at, qu
 func deviceFields(d *store.Device) []any {
 	return []any{
 		&d.Realm, &d.ID, &d.User, &d.Enrolment, &d.State, &d.ConfirmedAt, &d.QuarantineUntil, &d.Vetoable,
-		&d.Failures, &d.Seq, &d.Name, &d.Platform, &d.AppVersion, words[string]{&d.Features},
-		document{&d.JWK}, &d.Thumbprint, document{&d.Targets}, &d.Lock,
+		&d.Failures, &d.Seq, &d.Name, &d.Platform, &d.AppVersion,
+		words[string]{&d.Features},
+		document{&d.JWK},
+		&d.Thumbprint,
+		document{&d.Targets},
+		&d.Lock,
 		&d.ClaimedAt, &d.EndedAt, &d.SeenAt, &d.Version,
 	}
 }

@@ -21,7 +21,8 @@ func noticeFields(n *store.Notice) []any {
 func eventFields(e *store.Event) []any {
 	return []any{
 		&e.Realm, &e.At, &e.ID, &e.Kind, &e.User, &e.Application, &e.Device, &e.Challenge, &e.Actor, &e.By,
-		&e.Address, &e.Request, table{&e.Data},
+		&e.Address, &e.Request,
+		table{&e.Data},
 	}
 }
 

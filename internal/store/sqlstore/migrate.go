@@ -96,6 +96,6 @@ func migrateDB(ctx context.Context, log *slog.Logger, db *sql.DB, d goose.Dialec
 	if _, err := p.UpTo(ctx, to); err != nil {
 		return from, err
 	}
-	log.Info("database migrated", slog.Int64("from", from), slog.Int64("to", to))
+	log.InfoContext(ctx, "database migrated", slog.Int64("from", from), slog.Int64("to", to))
 	return from, nil
 }

@@ -123,6 +123,9 @@ func TestSchemasAreAlike(t *testing.T) {
 			}
 			all = append(all, line)
 		}
+		if err := rows.Err(); err != nil {
+			t.Fatal(err)
+		}
 		slices.Sort(all)
 		return all
 	}

@@ -77,8 +77,16 @@ func arguments(m reflect.Method) [][]reflect.Value {
 	if m.Name == "ListEvents" {
 		var all [][]reflect.Value
 		for _, f := range []store.EventFilter{
-			{}, {User: "u"}, {Application: "a"}, {Device: "d"}, {Challenge: "c"}, {Kind: "k"}, {Kind: "k."},
-			{User: "u", Kind: "k.", Since: 1, Until: 2}, {User: "u", Application: "a"}, {OldestFirst: true, Application: "a"},
+			{},
+			{User: "u"},
+			{Application: "a"},
+			{Device: "d"},
+			{Challenge: "c"},
+			{Kind: "k"},
+			{Kind: "k."},
+			{User: "u", Kind: "k.", Since: 1, Until: 2},
+			{User: "u", Application: "a"},
+			{OldestFirst: true, Application: "a"},
 		} {
 			f.Realm = "r"
 			all = append(all, []reflect.Value{reflect.ValueOf(f), reflect.ValueOf(store.Page{Limit: 5})})

@@ -90,7 +90,7 @@ func (p *postgresDB) suitable(ctx context.Context) error {
 			return err
 		}
 		if v == "off" {
-			p.config.Logger.Warn("database refused", slog.String("setting", name), slog.String("value", v))
+			p.config.Logger.WarnContext(ctx, "database refused", slog.String("setting", name), slog.String("value", v))
 			return fmt.Errorf("PostgreSQL has %s = off and would acknowledge what a crash can take back: set it to on for this database and role", name)
 		}
 	}

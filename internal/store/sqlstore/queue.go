@@ -12,7 +12,7 @@ import (
 
 // job is one Update on its way through a writer.
 type job struct {
-	ctx  context.Context //nolint:containedctx // of the caller, asked by the writer before it starts
+	ctx  context.Context // of the caller, asked by the writer before it starts
 	fn   func(store.Tx) error
 	held atomic.Bool // by a writer, or withdrawn by the caller: whoever sets it first
 

@@ -16,7 +16,9 @@ func realmFields(r *store.Realm) []any { return []any{&r.ID, &r.CreatedAt, &r.Di
 
 func keyFields(k *store.Key) []any {
 	return []any{
-		&k.Realm, &k.Purpose, &k.KID, document{&k.Public}, &k.Sealed,
+		&k.Realm, &k.Purpose, &k.KID,
+		document{&k.Public},
+		&k.Sealed,
 		&k.CreatedAt, &k.ActiveAt, &k.RetiredAt,
 	}
 }

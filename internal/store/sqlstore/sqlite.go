@@ -12,10 +12,11 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/nodauth/nod/internal/mfa"
-	"github.com/nodauth/nod/internal/store"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/store"
 )
 
 const (
@@ -89,7 +90,7 @@ func sqliteOpen(c Config) (*sql.DB, error) {
 // createFile makes an empty file that its owner alone can read, and makes its name durable. SQLite
 // gives its other files the same permissions.
 func createFile(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // named by the operator
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
 		return nil
 	}
@@ -157,7 +158,7 @@ func (s *sqliteDB) view(ctx context.Context, fn func(*tx) error) error {
 	}
 	defer func() {
 		if _, err := r.exec(`ROLLBACK`, nil); err != nil {
-			s.config.Logger.Error("end of a reading transaction", slog.Any("error", err))
+			s.config.Logger.ErrorContext(ctx, "end of a reading transaction", slog.Any("error", err))
 		}
 	}()
 	t := &tx{session: r, ctx: ctx, now: s.clock.now(), viewing: true}
@@ -338,7 +339,7 @@ func (s *sqliteSession) prepared(text string) (*sql.Stmt, error) {
 }
 
 func (s *sqliteSession) exec(text string, args []any) (int64, error) {
-	st, err := s.prepared(text)
+	st, err := s.prepared(text) //nolint:sqlclosecheck // kept until the session is closed
 	if err != nil {
 		return 0, err
 	}
@@ -350,7 +351,7 @@ func (s *sqliteSession) exec(text string, args []any) (int64, error) {
 }
 
 func (s *sqliteSession) query(text string, args []any, row func(scan func(...any) error) error) error {
-	st, err := s.prepared(text)
+	st, err := s.prepared(text) //nolint:sqlclosecheck // kept until the session is closed
 	if err != nil {
 		return err
 	}
@@ -358,7 +359,7 @@ func (s *sqliteSession) query(text string, args []any, row func(scan func(...any
 	if err != nil {
 		return sqliteError(err)
 	}
-	defer rows.Close() //nolint:errcheck // a second time it says nothing new
+	defer rows.Close()
 	for rows.Next() {
 		if err := row(rows.Scan); err != nil {
 			return err

@@ -314,7 +314,7 @@ func helper(path string) {
 			fmt.Fprintln(os.Stderr, "refused:", err)
 			continue
 		}
-		if _, err := os.Stdout.WriteString(fmt.Sprintf("acknowledged %d\n", i)); err != nil {
+		if _, err := fmt.Fprintf(os.Stdout, "acknowledged %d\n", i); err != nil {
 			os.Exit(5)
 		}
 	}

@@ -103,9 +103,12 @@ type Store struct {
 	queue  *queue
 	health *health
 
-	mu      sync.RWMutex // held for reading while a caller is inside
-	closed  bool
 	writing sync.WaitGroup
+	inside  sync.WaitGroup // callers
+	closing sync.Once
+
+	mu     sync.Mutex
+	closed bool // and nobody comes in any more
 }
 
 var _ store.Store = (*Store)(nil)
@@ -172,12 +175,13 @@ func (s *Store) enter(ctx context.Context) (leave func(), err error) {
 	if err := s.health.error(); err != nil {
 		return nil, err
 	}
-	s.mu.RLock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.closed {
-		s.mu.RUnlock()
 		return nil, &mfa.Error{Code: mfa.Unavailable, Reason: mfa.ReasonServerStopping, Message: "The server is stopping."}
 	}
-	return s.mu.RUnlock, nil
+	s.inside.Add(1)
+	return s.inside.Done, nil
 }
 
 // Ready implements store.Store.
@@ -190,17 +194,19 @@ func (s *Store) Ready(ctx context.Context) error {
 	return s.engine.ready(ctx)
 }
 
-// Close implements store.Store. It may be called again.
+// Close implements store.Store. It may be called again, and waits then for the first call.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil
-	}
-	s.closed = true
-	s.queue.close()
-	s.writing.Wait()
-	return s.engine.close()
+	var err error
+	s.closing.Do(func() {
+		s.mu.Lock()
+		s.closed = true
+		s.mu.Unlock()
+		s.inside.Wait()
+		s.queue.close()
+		s.writing.Wait()
+		err = s.engine.close()
+	})
+	return err
 }
 
 // health is whether the database can be believed. It is safe for concurrent use.

@@ -26,7 +26,7 @@ type session interface {
 // tx is one run of one function inside a transaction.
 type tx struct {
 	session session
-	ctx     context.Context //nolint:containedctx // of the caller, asked between statements
+	ctx     context.Context // of the caller, asked between statements
 	now     mfa.Instant
 	viewing bool
 	over    bool
@@ -277,7 +277,7 @@ func textOf(from any) (string, error) {
 // document is JSON kept as it is, NULL for none.
 type document struct{ to *[]byte }
 
-func (d document) value() (any, error) {
+func (d document) value() (any, error) { //nolint:unparam // as every column
 	if len(*d.to) == 0 {
 		return nil, nil
 	}

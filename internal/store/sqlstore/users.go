@@ -15,7 +15,9 @@ const (
 
 func userFields(u *store.User) []any {
 	return []any{
-		&u.Realm, &u.ID, &u.Name, &u.Display, &u.ExternalID, words[string]{&u.Groups}, &u.State, &u.Owner,
+		&u.Realm, &u.ID, &u.Name, &u.Display, &u.ExternalID,
+		words[string]{&u.Groups},
+		&u.State, &u.Owner,
 		&u.Password, &u.PasswordAt, &u.HadFactor, &u.ReportedAt, &u.CreatedAt, &u.SeenAt, &u.Version,
 	}
 }

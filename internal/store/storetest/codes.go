@@ -377,14 +377,12 @@ func isolation(t *testing.T, s store.Store) {
 	update(t, s, func(tx store.Tx) error {
 		u, err := tx.User(mine, user.ID)
 		u.State = store.UserLocked
-		errs := []error{err, tx.PutUser(u)}
-		for _, used := range []error{
+		errs := []error{
+			err, tx.PutUser(u),
 			tx.ConsumeStep(mine, f.ID, 1<<40), tx.UseBackupCode(mine, user.ID, 0, 1, 5),
 			tx.UseBypassCode(mine, user.ID, "same", 5), tx.ReturnGuess(mine, user.ID, "same"),
 			tx.DeleteBrowser(mine, user.ID, b.Thumbprint), tx.DeleteReplay(mine, app.ID, "r", "same"),
 			tx.PutWait(store.Wait{Realm: mine, User: user.ID, Provenance: "p"}),
-		} {
-			errs = append(errs, used)
 		}
 		_, err = tx.ConsumeProof(mine, p.Hash)
 		errs = append(errs, err, tx.DeleteUser(mine, user.ID))

@@ -3,7 +3,6 @@
 package storetest
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
 	"reflect"
@@ -230,16 +229,6 @@ func addUser(t *testing.T, s store.Store, realm mfa.RealmID) store.User {
 	u.Realm, u.ID, u.Name, u.Version = realm, id[mfa.UserID]("usr_"), id[string]("name-"), 1
 	update(t, s, func(tx store.Tx) error { return tx.InsertUser(u, nil) })
 	return u
-}
-
-// await waits for a signal, and fails the test if ctx ends first.
-func await(t *testing.T, ctx context.Context, c <-chan struct{}) {
-	t.Helper()
-	select {
-	case <-c:
-	case <-ctx.Done():
-		t.Error("waited in vain")
-	}
 }
 
 // is fails the test unless got is the error wanted.
