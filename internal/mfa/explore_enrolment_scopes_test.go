@@ -72,7 +72,7 @@ func scopeVeto(whole bool) *enrolScope {
 }
 
 // scopeChanges is about what a device does to itself: rotations, replayed, and wrong answers in a
-// row; the old one starts two short of the limit.
+// row; the old one starts one short of the limit.
 func scopeChanges(whole bool) *enrolScope {
 	acts := []enrolAct{
 		issue(0, "an administrator", mfa.ActorAdministrator, false, nil), claims(0, 0), confirms(0, codeOf(0, 0)),

@@ -80,6 +80,7 @@ type proof struct {
 	name  string
 	fresh bool
 	shown mfa.Freshness
+	at    int8 // clock position of the sign-in
 }
 
 func proofs() []proof {
@@ -92,21 +93,22 @@ func proofs() []proof {
 		return func(f *mfa.Freshness) { f.Method, f.Match = mfa.Push, m }
 	}
 	return []proof{
-		{"a code", true, of(func(*mfa.Freshness) {})},
-		{"a passkey", true, of(func(f *mfa.Freshness) { f.Method = mfa.Passkey })},
-		{"a backup code", true, of(func(f *mfa.Freshness) { f.Method = mfa.BackupCode })},
-		{"a hardware token", true, of(func(f *mfa.Freshness) { f.Method = mfa.OATH })},
-		{"a push by digits", true, of(push(mfa.Digits))},
-		{"a push by number", false, of(push(mfa.Number))},
-		{"a push by tap", false, of(push(mfa.Tap))},
-		{"a push in quarantine", false, of(func(f *mfa.Freshness) { push(mfa.Scan)(f); f.Quarantined = true })},
-		{"a bypass code", false, of(func(f *mfa.Freshness) { f.Method = mfa.BypassCode })},
-		{"an e-mail", false, of(func(f *mfa.Freshness) { f.Method = mfa.Email })},
-		{"a text message", false, of(func(f *mfa.Freshness) { f.Method = mfa.SMS })},
-		{"a password alone", false, of(func(f *mfa.Freshness) { f.Method = "" })},
-		{"an approval not redeemed", false, of(func(f *mfa.Freshness) { f.State = mfa.Approved })},
-		{"a denial", false, of(func(f *mfa.Freshness) { f.State = mfa.Denied })},
-		{"another user's code", false, of(func(f *mfa.Freshness) { f.User = "usr_2" })},
+		{"a code", true, of(func(*mfa.Freshness) {}), 1},
+		{"a passkey", true, of(func(f *mfa.Freshness) { f.Method = mfa.Passkey }), 1},
+		{"a backup code", true, of(func(f *mfa.Freshness) { f.Method = mfa.BackupCode }), 1},
+		{"a hardware token", true, of(func(f *mfa.Freshness) { f.Method = mfa.OATH }), 1},
+		{"a push by digits", true, of(push(mfa.Digits)), 1},
+		{"a push by number", false, of(push(mfa.Number)), 1},
+		{"a push by tap", false, of(push(mfa.Tap)), 1},
+		{"a push in quarantine", false, of(func(f *mfa.Freshness) { push(mfa.Scan)(f); f.Quarantined = true }), 1},
+		{"a bypass code", false, of(func(f *mfa.Freshness) { f.Method = mfa.BypassCode }), 1},
+		{"an e-mail", false, of(func(f *mfa.Freshness) { f.Method = mfa.Email }), 1},
+		{"a text message", false, of(func(f *mfa.Freshness) { f.Method = mfa.SMS }), 1},
+		{"a password alone", false, of(func(f *mfa.Freshness) { f.Method = "" }), 1},
+		{"an approval not redeemed", false, of(func(f *mfa.Freshness) { f.State = mfa.Approved }), 1},
+		{"a denial", false, of(func(f *mfa.Freshness) { f.State = mfa.Denied }), 1},
+		{"another user's code", false, of(func(f *mfa.Freshness) { f.User = "usr_2" }), 1},
+		{"an older code", true, of(func(f *mfa.Freshness) { f.At = enrolAt(0) }), 0},
 	}
 }
 
@@ -154,10 +156,10 @@ func (s *enrolScope) space() space[accounts] {
 	start := accounts{clock: 1, left: s.left, used: 1 << 2}
 	old := mfa.Device{
 		ID: "dev_0", User: "usr_1", Enrolment: "enr_0", State: mfa.DeviceActive,
-		ConfirmedAt: enrolAt(0).Add(-time.Hour), Failures: mfa.MaxFailures - 2,
+		ConfirmedAt: enrolAt(0).Add(-time.Hour), Failures: mfa.MaxFailures - 1,
 	}
 	start.device[firstDevice] = s.keepDevice(old)
-	start.devices[firstDevice] = deviceGhost{state: mfa.DeviceActive, confirmed: -6, failures: mfa.MaxFailures - 2}
+	start.devices[firstDevice] = deviceGhost{state: mfa.DeviceActive, confirmed: -6, failures: mfa.MaxFailures - 1}
 	return space[accounts]{
 		name: "enrolment/" + s.name, start: start, next: s.next, marks: s.marks, want: s.want,
 		label: func(a act) string {
@@ -214,12 +216,12 @@ func (s *enrolScope) marks(w accounts, mark func(name string)) {
 // issue makes ticket t for the user; an older one that is still live dies.
 func issue(t int, name string, by mfa.Actor, lost bool, p *proof) enrolAct {
 	return enrolAct{name: fmt.Sprintf("ticket %d by %s", t+1, name), do: func(s *enrolScope, w accounts) (accounts, string) {
-		if w.ticket[t] != 0 || w.clock < 1 || (t == 1 && w.ticket[0] == 0) {
+		if w.ticket[t] != 0 || (t == 1 && w.ticket[0] == 0) {
 			return w, ""
 		}
 		lawful := true
 		if p != nil {
-			lawful = p.fresh && w.clock >= 1 && w.clock < 1+freshSteps
+			lawful = p.fresh && w.clock >= p.at && w.clock < p.at+freshSteps
 			if err := mfa.MayAddDevice("usr_1", p.shown, enrolAt(w.clock)); (err == nil) != lawful {
 				return w, fmt.Sprintf("E3 and E4: the active devices grow after a fresh strong factor only (%v)", err)
 			}

@@ -77,33 +77,35 @@ type scene struct {
 	device deviceMode
 }
 
-// law is a condition without which a message has no effect. Its name begins with the invariant.
+// law is a condition without which a message has no effect. Its name begins with the invariant;
+// code, where there is one, is how the answer has to say so.
 type law struct {
 	name  string
+	code  mfa.Code
 	holds func(x *scene) bool
 }
 
 // ofDevice are the laws for every word of a device.
 var ofDevice = []law{
-	{"I2: a decision counts for the challenge that it names", func(x *scene) bool { return x.m.names == x.c.ID }},
-	{"I2: a decision is the user's own device's", func(x *scene) bool { return x.m.device != otherDevice }},
-	{"I2: nobody answers for a user who is not there", func(x *scene) bool { return x.c.Answerable }},
-	{"I2: a device that speaks is active", func(x *scene) bool { return x.device <= modeQuarantined }},
+	{"I2: a decision counts for the challenge that it names", mfa.NotFound, func(x *scene) bool { return x.m.names == x.c.ID }},
+	{"I2: a decision is the user's own device's", mfa.NotFound, func(x *scene) bool { return x.m.device != otherDevice }},
+	{"I2: nobody answers for a user who is not there", mfa.NotFound, func(x *scene) bool { return x.c.Answerable }},
+	{"I2: a device that speaks is active", mfa.Forbidden, func(x *scene) bool { return x.device <= modeQuarantined }},
 }
 
 var inTime = []law{
-	{"I5: a clock before the challenge moves nothing", func(x *scene) bool {
+	{"I5: a clock before the challenge moves nothing", "", func(x *scene) bool {
 		return x.now >= instants[x.g.born].Add(-2*time.Second)
 	}},
-	{"I5: nothing is decided at or after its limit", func(x *scene) bool { return x.g.stage != expired }},
+	{"I5: nothing is decided at or after its limit", "", func(x *scene) bool { return x.g.stage != expired }},
 }
 
-var undecided = law{"I3: the first decision wins", func(x *scene) bool { return x.g.stage == pending }}
+var undecided = law{"I3: the first decision wins", "", func(x *scene) bool { return x.g.stage == pending }}
 
 // alive are the laws that are asked at an approval and again at redemption.
 var alive = []law{
-	{"I4: the user is not locked", func(x *scene) bool { return !x.w.locked }},
-	{"I4: the application is not disabled", func(x *scene) bool { return !x.w.off[appNumber(x.c.Application)] }},
+	{"I4: the user is not locked", "", func(x *scene) bool { return !x.w.locked }},
+	{"I4: the application is not disabled", "", func(x *scene) bool { return !x.w.off[appNumber(x.c.Application)] }},
 }
 
 // counts says whether an approval by this match counts, by what was listed and what policy says.
@@ -128,24 +130,27 @@ func (x *scene) quarantineAllows(m mfa.Match) bool {
 }
 
 var ofApproval = slices.Concat(ofDevice, inTime, []law{undecided}, []law{
-	{"I2: an approval is signed over this prompt", func(x *scene) bool { return x.m.shows == x.c.Prompt }},
+	{"I2: an approval is signed over this prompt", mfa.Invalid, func(x *scene) bool { return x.m.shows == x.c.Prompt }},
+	{"I2: an approval is by a match that the prompt lists", mfa.Invalid, func(x *scene) bool {
+		return slices.Contains(x.c.Matches.List(), x.m.match)
+	}},
 }, alive, []law{
-	{"I2: the match is offered and counts now", func(x *scene) bool { return x.counts(x.m.match, x.other()) }},
-	{"Q1: quarantine approves sign-ins by scan or digits", func(x *scene) bool { return x.quarantineAllows(x.m.match) }},
-	{"I2: the app lock went with it where policy demands it", func(x *scene) bool { return !x.policy.UserVerification || !x.m.noUV }},
+	{"I2: the match counts now", mfa.Forbidden, func(x *scene) bool { return x.counts(x.m.match, x.other()) }},
+	{"Q1: quarantine approves sign-ins by scan or digits", "", func(x *scene) bool { return x.quarantineAllows(x.m.match) }},
+	{"I2: the app lock went with it where policy demands it", "", func(x *scene) bool { return !x.policy.UserVerification || !x.m.noUV }},
 })
 
-var ofPrompt = law{"I2: a denial is signed over this prompt or none", func(x *scene) bool {
+var ofPrompt = law{"I2: a denial is signed over this prompt or none", mfa.Invalid, func(x *scene) bool {
 	return x.m.shows == "" || x.m.shows == x.c.Prompt
 }}
 
 var ofDenial = slices.Concat(ofDevice, []law{ofPrompt}, inTime, []law{undecided})
 
 var ofReport = slices.Concat(ofDevice, []law{ofPrompt, {
-	"N1: a challenge is reported within 24 hours", func(x *scene) bool { return x.now < instants[x.g.born].Add(24*time.Hour) },
+	"N1: a challenge is reported within 24 hours", mfa.Gone, func(x *scene) bool { return x.now < instants[x.g.born].Add(24*time.Hour) },
 }})
 
-var ofApplication = law{"I7: only its own application moves a challenge", func(x *scene) bool {
+var ofApplication = law{"I7: only its own application moves a challenge", mfa.NotFound, func(x *scene) bool {
 	return x.m.app == x.c.Application
 }}
 
@@ -158,20 +163,20 @@ func (x *scene) methodCounts(m mfa.Method) bool {
 
 // A locked user is not among these: a code is then answered as a wrong one is.
 var ofTyped = slices.Concat([]law{ofApplication}, inTime, []law{undecided, alive[1]}, []law{
-	{"I2: policy allows the typed method", func(x *scene) bool { return x.methodCounts(x.m.method) }},
+	{"I2: policy allows the typed method", "", func(x *scene) bool { return x.methodCounts(x.m.method) }},
 })
 
 var ofTypedBack = slices.Concat([]law{ofApplication}, inTime, []law{
-	{"I3: digits come back to an answered challenge", func(x *scene) bool { return x.g.stage == answered }},
+	{"I3: digits come back to an answered challenge", "", func(x *scene) bool { return x.g.stage == answered }},
 }, alive, []law{
-	{"I2: digits_back counts now", func(x *scene) bool { return x.counts(mfa.DigitsBack, x.other()) }},
+	{"I2: digits_back counts now", "", func(x *scene) bool { return x.counts(mfa.DigitsBack, x.other()) }},
 })
 
 var ofRedeem = slices.Concat([]law{
 	ofApplication,
-	{"I6: redeeming needs a key", func(x *scene) bool { return x.m.key != "" }},
+	{"I6: redeeming needs a key", "", func(x *scene) bool { return x.m.key != "" }},
 }, inTime, []law{
-	{"I2: a grant rests on an approval", func(x *scene) bool { return x.g.stage == approved }},
+	{"I2: a grant rests on an approval", "", func(x *scene) bool { return x.g.stage == approved }},
 })
 
 // standingLaws are asked again inside redemption; an approval that fails one is cancelled, for
@@ -182,26 +187,26 @@ var standingLaws = []struct {
 }{
 	{alive[0], mfa.CancelUserLocked},
 	{alive[1], mfa.CancelApplicationOff},
-	{law{"I4: the first factor is what policy demands", func(x *scene) bool {
+	{law{"I4: the first factor is what policy demands", "", func(x *scene) bool {
 		return x.policy.FirstFactor != mfa.FirstFactorPassword || x.c.FirstFactor == mfa.FirstFactorPassword
 	}}, mfa.CancelPolicy},
-	{law{"I4: policy still allows the typed method", func(x *scene) bool {
+	{law{"I4: policy still allows the typed method", "", func(x *scene) bool {
 		e := x.evidence()
 		return e.verb != doTyped || x.methodCounts(e.method)
 	}}, mfa.CancelPolicy},
-	{law{"I4: the device that approved is still active", func(x *scene) bool {
+	{law{"I4: the device that approved is still active", "", func(x *scene) bool {
 		e := x.evidence()
-		return e.verb != doApprove || x.w.mode(e.device) <= modeQuarantined
+		return e.verb != doApprove || (x.w.mode(e.device) <= modeQuarantined && x.m.misled == "")
 	}}, mfa.CancelDeviceGone},
-	{law{"I4: the match still counts by today's policy", func(x *scene) bool {
+	{law{"I4: the match still counts by today's policy", "", func(x *scene) bool {
 		e := x.evidence()
 		return e.verb != doApprove || x.counts(e.match, false)
 	}}, mfa.CancelPolicy},
-	{law{"I4: the app lock went with it where policy demands it", func(x *scene) bool {
+	{law{"I4: the app lock went with it where policy demands it", "", func(x *scene) bool {
 		e := x.evidence()
 		return e.verb != doApprove || !x.policy.UserVerification || !e.noUV
 	}}, mfa.CancelPolicy},
-	{law{"Q1: a device in quarantine approved nothing that it may not", func(x *scene) bool {
+	{law{"Q1: a device in quarantine approved nothing that it may not", "", func(x *scene) bool {
 		e := x.evidence()
 		if e.verb != doApprove {
 			return true
@@ -229,9 +234,9 @@ func (s *scope) now(w *world, i int) stage {
 // verdict is what has to come of a message.
 type verdict struct {
 	ghost    ghost
-	law      string // that was not met
-	refused  bool   // the answer is an error
-	hidden   bool   // and nothing tells it from an unknown id
+	law      string   // that was not met
+	refused  bool     // the answer is an error
+	code     mfa.Code // that the answer has to have, if that matters
 	effects  mfa.Effects
 	reason   mfa.CancelReason // of a cancellation
 	evidence mfa.Evidence
@@ -279,8 +284,7 @@ func (s *scope) judge(w *world, m *message) verdict {
 func (x *scene) meets(v *verdict, laws []law) bool {
 	for _, l := range laws {
 		if !l.holds(x) {
-			v.law, v.refused = l.name, true
-			v.hidden = v.hidden || l.name == ofApplication.name
+			v.law, v.refused, v.code = l.name, true, l.code
 			return false
 		}
 	}
@@ -291,7 +295,6 @@ func (x *scene) meets(v *verdict, laws []law) bool {
 // no error.
 func (x *scene) repeated(v *verdict) bool {
 	if !x.meets(v, ofDevice) {
-		v.hidden = x.m.names != x.c.ID || x.m.device == otherDevice || !x.c.Answerable
 		return true
 	}
 	k := uint64(1) << x.m.number
@@ -464,8 +467,10 @@ func (v *verdict) compare(before, after *mfa.Challenge, fx mfa.Effects, err erro
 		return "N1: a report is marked"
 	case (err != nil) != v.refused:
 		return blame("L1: what is lawful is carried out") + fmt.Sprintf(" (answer %v)", err)
-	case v.hidden != (mfa.CodeOf(err) == mfa.NotFound):
-		return "I7: what is another's is not found" + fmt.Sprintf(" (answer %v)", err)
+	case v.code != "" && mfa.CodeOf(err) != v.code:
+		return fmt.Sprintf("%s (answer %v, want %s)", v.law, err, v.code)
+	case v.code != mfa.NotFound && mfa.CodeOf(err) == mfa.NotFound:
+		return "I7: only what is another's is not found"
 	case fx.Repeat != want.Repeat:
 		return blame("I6: a repeat is known as one")
 	case !slices.Equal(fx.Record, want.Record):

@@ -26,12 +26,17 @@ type bells struct {
 // bell is the oracle's record of one provenance.
 type bell struct {
 	rung [6]int8 // 1 + minutes ago of each prompt that rang and was not approved; newest first
-	live [2]int8 // 1 + minutes until decide_by of each listed challenge; 1 means this very moment
+	live [2]int8 // 1 + minutes until decide_by of each listed challenge; at 1 it has expired and is not yet swept
 	last int8    // minutes of the last wait
 	wait int8    // minutes until it is over
 }
 
 func (b *bell) ring() bool {
+	for i := len(b.live) - 1; i >= 0; i-- {
+		if b.live[i] == 1 {
+			b.goes(i, false)
+		}
+	}
 	if b.rung[5] != 0 || b.live[1] != 0 {
 		return false
 	}
@@ -56,13 +61,20 @@ func (b *bell) goes(i int, approved bool) {
 	b.live[1] = 0
 }
 
-func (b *bell) refused() {
-	b.last = int8(min(mfa.NextWait(time.Duration(b.last)*time.Minute), ringMost*time.Minute) / time.Minute)
+// refused doubles the wait: 1, 2, 4 minutes and so on, of which this world plays the first ones.
+func (b *bell) refused() string {
+	wait, want := mfa.NextWait(time.Duration(b.last)*time.Minute), max(1, 2*b.last)
+	b.last = min(want, ringMost)
 	b.wait = b.last
+	if wait != time.Duration(want)*time.Minute {
+		return fmt.Sprintf("I12: a refusal doubles the wait (got %v, want %d minutes)", wait, want)
+	}
+	return ""
 }
 
 // minute lets a minute pass. Challenges that reach their limit were ignored.
-func (b *bell) minute(longest int8) {
+func (b *bell) minute(longest int8) string {
+	broken := ""
 	b.wait = max(0, b.wait-1)
 	for i := range b.rung {
 		if b.rung[i] != 0 {
@@ -73,11 +85,14 @@ func (b *bell) minute(longest int8) {
 		}
 	}
 	for i := range b.live {
-		b.live[i] = max(0, b.live[i]-1)
-		if b.live[i] == 1 {
-			b.refused()
+		if b.live[i] > 1 {
+			b.live[i]--
+			if b.live[i] == 1 {
+				broken = b.refused()
+			}
 		}
 	}
+	return broken
 }
 
 // ringScope is a choice of sides and windows.
@@ -85,6 +100,7 @@ type ringScope struct {
 	name  string
 	sides [2]mfa.Provenance
 	left  uint8
+	rung  [6]int8 // of the first side, from a time when its windows were wider
 	acts  []ringAct
 	want  []string
 }
@@ -113,8 +129,8 @@ func (s *ringScope) bellOf(w *bells, side int, first mfa.FirstFactor, byName boo
 		From: s.sides[side], FirstFactor: first, LockedDown: w.lockdown,
 		Budget: mfa.RingBudget{Strangers: strangerWindows, Known: knownWindows, StrangersByName: byName},
 	}
-	if wait := w.side[side].wait; wait > 0 {
-		b.WaitUntil = at(wait)
+	if w.side[side].last > 0 {
+		b.WaitUntil = at(w.side[side].wait)
 	}
 	for n := range w.side {
 		for _, r := range w.side[n].rung {
@@ -249,7 +265,7 @@ func answers(side int, what string) ringAct {
 		}
 		b.goes(0, what == "approved")
 		if what == "denied" {
-			b.refused()
+			return w, b.refused()
 		}
 		return w, ""
 	}}
@@ -258,9 +274,7 @@ func answers(side int, what string) ringAct {
 func ringActs() []ringAct {
 	acts := []ringAct{
 		{"a minute passes", func(_ *ringScope, w bells) (bells, string) {
-			w.side[0].minute(longestWindow)
-			w.side[1].minute(longestWindow)
-			return w, ""
+			return w, w.side[0].minute(longestWindow) + w.side[1].minute(longestWindow)
 		}},
 		{"the user reports", func(_ *ringScope, w bells) (bells, string) { w.lockdown = true; return w, "" }},
 		{"the report is lifted", func(_ *ringScope, w bells) (bells, string) { w.lockdown = false; return w, "" }},
@@ -286,7 +300,10 @@ func ringScopes(whole bool) []*ringScope {
 			want: append(want, "both listed", "waiting"),
 		}
 	}
+	tightened := of("tightened windows", mfa.Strangers, browser)
+	tightened.rung = [6]int8{1, 2, 2, 3, 4}
 	return []*ringScope{
+		tightened,
 		of("stranger and browser", mfa.Strangers, browser, "reported"),
 		of("stranger and source", mfa.Strangers, source, "reported"),
 		of("browser and source", browser, source),
@@ -296,7 +313,7 @@ func ringScopes(whole bool) []*ringScope {
 
 func (s *ringScope) space() space[bells] {
 	return space[bells]{
-		name: "ringing/" + s.name, start: bells{left: s.left}, want: s.want,
+		name: "ringing/" + s.name, start: bells{left: s.left, side: [2]bell{{rung: s.rung}}}, want: s.want,
 		label: func(a act) string { return s.acts[a].name },
 		next: func(w bells, emit func(a act, to bells, broken string)) {
 			for n, a := range s.acts {

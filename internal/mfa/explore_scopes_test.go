@@ -113,6 +113,11 @@ func (a author) redeems(app mfa.ApplicationID, key string) message {
 	return m
 }
 
+// misled is a redemption whose transaction reads the wrong row of a device: it fails closed.
+func (a author) misled(what string) message {
+	return a.redeems(a.app, "k1").with("with the facts of "+what, func(m *message) { m.misled = what })
+}
+
 func (a author) reads() message { return a.request(doRead, a.app, "reads") }
 
 func (a author) server(reason mfa.CancelReason, device int) message {
@@ -145,8 +150,10 @@ var always = []string{"pending", "approved", "redeemed", "denied", "expired", "c
 
 // signinScopes gives the scopes, smaller ones unless the whole exploration is wanted.
 func signinScopes(whole bool) []*scope {
-	all := []*scope{scopeFlips(), scopeMatches(whole), scopeBack(whole), scopeTransaction(), scopeNobody(), scopeEmpty()}
-	return append(all, scopePair(whole), scopeNodes(whole))
+	return []*scope{
+		scopeNobody(), scopeEmpty(), scopeCodes(), scopeNodes(whole), scopePair(whole), scopeTransaction(),
+		scopeMatches(whole), scopeBack(whole), scopeFlips(),
+	}
 }
 
 func bound[T any](whole bool, most, less T) T {
@@ -209,6 +216,7 @@ func scopeFlips() *scope {
 			a.approves(oldDevice, mfa.Digits), a.approves(oldDevice, mfa.Number).with("without app lock", withoutAppLock),
 			a.approves(newDevice, mfa.Number), a.denies(oldDevice), a.reports(newDevice),
 			a.types("app_1", mfa.TOTP, true), a.redeems("app_1", "k1"), a.cancels("app_1"), a.reads(),
+			a.misled("another device"), a.misled("another user"),
 			a.server(mfa.CancelUserLocked, 0), a.server(mfa.CancelDeviceGone, oldDevice),
 			a.server(mfa.CancelDeviceGone, newDevice), a.server(mfa.CancelApplicationOff, 0),
 		},
@@ -223,7 +231,7 @@ func scopeBack(whole bool) *scope {
 	a := toA()
 	messages := append(
 		a.applications(),
-		a.approves(oldDevice, mfa.DigitsBack), a.approves(newDevice, mfa.DigitsBack),
+		a.approves(oldDevice, mfa.DigitsBack), a.approves(newDevice, mfa.DigitsBack), a.approves(oldDevice, mfa.Number),
 		a.approves(oldDevice, mfa.DigitsBack).with("remember", remembering),
 		a.approves(newDevice, mfa.Digits).with("remember, without app lock", func(m *message) { m.ask, m.noUV = true, true }),
 		a.guesses(oldDevice, mfa.Digits, wrongAnswer),
@@ -235,9 +243,12 @@ func scopeBack(whole bool) *scope {
 	return &scope{
 		name: "back",
 		first: challengeOf("A", "app_1", mfa.Strangers, func(c *mfa.Challenge) {
-			c.Matches = mfa.MatchesOf(mfa.DigitsBack, mfa.Digits)
+			c.Matches, c.MinBits = mfa.MatchesOf(mfa.DigitsBack, mfa.Digits, mfa.Number), 20
 		}),
-		messages: messages, admin: administration, left: bound[uint8](whole, 1, 0), clock: [2]int8{0, 4},
+		messages: messages, left: 1, clock: bound(whole, [2]int8{0, 4}, [2]int8{1, 3}),
+		admin: bound(whole, administration, []string{
+			"lock the user", "disable application 1", "rotate the old device", "forbid typed matches",
+		}),
 		fresh: modeQuarantined,
 		want:  append(always, "answered", "failed"),
 	}
@@ -301,6 +312,23 @@ func scopeEmpty() *scope {
 		messages: messages, admin: []string{"confirm the new device", "end the quarantine"}, left: 2,
 		clock: [2]int8{1, 4}, fresh: modeClaimed,
 		want: append(always, "failed"),
+	}
+}
+
+// scopeCodes is a sign-in for which policy allows codes alone, though its prompt lists a match.
+func scopeCodes() *scope {
+	a := toA()
+	return &scope{
+		name: "codes",
+		first: challengeOf("A", "app_1", mfa.Strangers, func(c *mfa.Challenge) {
+			c.Methods = mfa.MethodsOf(mfa.TOTP, mfa.BypassCode)
+		}),
+		messages: append(
+			a.applications(), a.approves(oldDevice, mfa.Digits), a.types("app_1", mfa.BypassCode, true),
+			a.types("app_1", mfa.Push, true),
+		),
+		admin: administration, left: 2, clock: [2]int8{1, 4}, fresh: modeActive,
+		want: []string{"pending", "approved", "redeemed", "expired", "cancelled", "cancelled: policy"},
 	}
 }
 

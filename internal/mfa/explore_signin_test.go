@@ -120,6 +120,7 @@ type message struct {
 	method mfa.Method
 	key    string
 	reason mfa.CancelReason
+	misled string // a redemption whose transaction read the wrong row of a device
 
 	sighted mfa.Sighted
 	number  int
@@ -247,6 +248,12 @@ func (s *scope) event(w *world, m *message, c *mfa.Challenge) mfa.Event {
 		e := mfa.Redeem{Application: m.app, Key: m.key, GrantFor: grantFor}
 		if d := slices.Index(deviceIDs, c.Evidence.Device); d >= 0 {
 			e.Device = w.deviceFacts(d)
+		}
+		switch m.misled {
+		case "another device":
+			e.Device.ID = "dev_9"
+		case "another user":
+			e.Device.User = "usr_2"
 		}
 		return e
 	case doRead:

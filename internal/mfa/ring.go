@@ -117,23 +117,15 @@ func freeAt(rung []Rung, from Provenance, windows []Window, now Instant) Instant
 // WindowFree returns the first moment from now on at which another one would fit all windows, given
 // the moments already counted; now itself when there is room.
 func WindowFree(counted []Instant, windows []Window, now Instant) Instant {
-	slices.Sort(counted)
+	counted = slices.Sorted(slices.Values(counted))
 	free := now
 	for _, w := range windows {
-		var in []Instant
-		for _, at := range counted {
-			if at.Add(w.Per) > now {
-				in = append(in, at)
-			}
-		}
-		if len(in) < w.Max {
-			continue
-		}
-		if w.Max <= 0 {
+		switch {
+		case w.Max <= 0:
 			free = max(free, now.Add(w.Per))
-			continue
+		case len(counted) >= w.Max:
+			free = max(free, counted[len(counted)-w.Max].Add(w.Per))
 		}
-		free = max(free, in[len(in)-w.Max].Add(w.Per))
 	}
 	return free
 }
