@@ -258,7 +258,7 @@ func TestLogStaysShort(t *testing.T) {
 	var group sync.WaitGroup
 	for c := range 8 {
 		group.Go(func() {
-			for range 800 {
+			for range 400 {
 				if err := s.Update(t.Context(), func(tx store.Tx) error {
 					return tx.PutSetting(strconv.Itoa(c), strings.Repeat("x", 20000))
 				}); err != nil {
@@ -272,7 +272,7 @@ func TestLogStaysShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if log.Size() > 30<<20 { // of the 128 MB that were written
+	if log.Size() > 24<<20 { // of the 64 MB that were written
 		t.Errorf("the log has grown to %d bytes", log.Size())
 	}
 	if err := s.Close(); err != nil {
