@@ -66,22 +66,41 @@ type job struct {
 	ctx     context.Context // lives no longer than the call that made it
 	tx      store.Tx
 	realm   mfa.RealmID
-	refused error // to be answered although the transaction is committed
+	refused error       // to be answered although the transaction is committed
+	about   store.Event // whom and what the job is about, for the record of a refusal
 }
 
-// update runs fn in a transaction. fn may run several times.
+// update runs fn in a transaction. fn may run several times. That somebody may not do what they ask
+// for is recorded, after their own transaction was undone.
 func (s *Service) update(ctx context.Context, in mfa.RealmID, fn func(*job) error) error {
 	var refused error
+	var about store.Event
 	err := s.c.Store.Update(ctx, func(tx store.Tx) error {
 		j := &job{Service: s, ctx: ctx, tx: tx, realm: in}
 		err := fn(j)
-		refused = j.refused
+		refused, about = j.refused, j.about
 		return err
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		return refused
 	}
-	return refused
+	if mfa.CodeOf(err) == mfa.Forbidden && about.User != "" {
+		return s.refuse(ctx, in, about, err)
+	}
+	return err
+}
+
+// refuse records a refusal and returns it.
+func (s *Service) refuse(ctx context.Context, in mfa.RealmID, about store.Event, refusal error) error {
+	about.Kind = audit.AccountRefused
+	about.Data = map[string]string{"reason": string(mfa.ReasonOf(refusal))}
+	err := s.c.Store.Update(ctx, func(tx store.Tx) error {
+		return (&job{Service: s, ctx: ctx, tx: tx, realm: in}).record(about)
+	})
+	if err != nil {
+		return err // what cannot be recorded is not answered either
+	}
+	return refusal
 }
 
 // view runs fn in a transaction that only reads.
@@ -92,7 +111,11 @@ func (s *Service) view(ctx context.Context, in mfa.RealmID, fn func(*job) error)
 }
 
 // user reads a person. It returns NotFound.
-func (j *job) user(id mfa.UserID) (store.User, error) { return user.Get(j.tx, j.realm, id) }
+func (j *job) user(id mfa.UserID) (store.User, error) {
+	u, err := user.Get(j.tx, j.realm, id)
+	j.about.User = u.ID
+	return u, err
+}
 
 // put stores a person after a change.
 func (j *job) put(u store.User) error {
@@ -114,14 +137,17 @@ func (j *job) actor() mfa.Actor { return audit.From(j.ctx).Actor }
 // voice is how the realm speaks to its devices at the moment of this transaction.
 func (j *job) voice() (device.Voice, error) {
 	signer, err := j.c.Realms.PromptSigner(j.tx, j.realm)
+	return device.Voice{Issuer: j.c.Realms.Issuer(j.realm), Signer: signer}, err
+}
+
+// voiceWithKeys adds the key set that a new device pins.
+func (j *job) voiceWithKeys() (device.Voice, error) {
+	v, err := j.voice()
 	if err != nil {
 		return device.Voice{}, err
 	}
-	_, keys, err := j.c.Realms.KeySet(j.tx, j.realm)
-	if err != nil {
-		return device.Voice{}, err
-	}
-	return device.Voice{Issuer: j.c.Realms.Issuer(j.realm), Keys: keys, Signer: signer}, nil
+	_, v.Keys, err = j.c.Realms.KeySet(j.tx, j.realm)
+	return v, err
 }
 
 // tell writes a notice for the user's devices, apart from the one that it is about.

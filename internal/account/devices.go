@@ -92,6 +92,7 @@ func (j *job) device(id mfa.DeviceID) (store.Device, store.User, error) {
 	if err != nil {
 		return store.Device{}, store.User{}, err
 	}
+	j.about.Device = d.ID
 	u, err := j.user(d.User)
 	return d, u, err
 }

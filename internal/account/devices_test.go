@@ -176,7 +176,14 @@ func TestVetoNotAllowed(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			wants(t, tt.run(w, w.user("ada")), tt.code, tt.reason)
+			u := w.user("ada")
+			wants(t, tt.run(w, u), tt.code, tt.reason)
+			refused := w.events(audit.AccountRefused)
+			if want := tt.code == mfa.Forbidden; want != (len(refused) == 1) {
+				t.Fatalf("%d refusals are recorded", len(refused))
+			} else if want && (refused[0].User != u.ID || refused[0].Actor != mfa.ActorUser || refused[0].Data["reason"] != string(tt.reason)) {
+				t.Errorf("got event %+v", refused[0])
+			}
 		})
 	}
 }

@@ -53,7 +53,7 @@ func (s *Service) Enrol(ctx context.Context, in mfa.RealmID, who mfa.UserID, e E
 }
 
 func (j *job) issue(u store.User, e Enrol) (Ticket, error) {
-	v, err := j.voice()
+	v, err := j.voiceWithKeys()
 	if err != nil {
 		return Ticket{}, err
 	}
@@ -153,7 +153,7 @@ func (s *Service) Claim(ctx context.Context, c protocol.Enrol, key protocol.JWK)
 		if err != nil && mfa.CodeOf(err) != mfa.NotFound { // a deleted user is as a locked one
 			return err
 		}
-		v, err := j.voice()
+		v, err := j.voiceWithKeys()
 		if err != nil {
 			return err
 		}

@@ -153,7 +153,7 @@ func (s *Service) MakeBackupCodes(ctx context.Context, in mfa.RealmID, who mfa.U
 		return u, err
 	}
 	// Hashing is expensive, so nothing is hashed for whoever may not have them.
-	err := s.view(ctx, in, func(j *job) error {
+	err := s.update(ctx, in, func(j *job) error {
 		_, err := allowed(j)
 		return err
 	})
@@ -266,16 +266,18 @@ func bypassView(b store.BypassCode) Bypass {
 // people themselves, and Unavailable when too many are made at once.
 func (s *Service) IssueBypass(ctx context.Context, in mfa.RealmID, who mfa.UserID, o BypassOptions) (secret.Value, Bypass, error) {
 	by := audit.From(ctx)
-	if by.Actor == mfa.ActorUser {
-		return secret.Value{}, Bypass{}, mfa.Errorf(mfa.Forbidden, mfa.ReasonScope, "A bypass code comes from the help desk or an administrator.")
-	}
-	// Before the expensive hash; decided again below.
-	err := s.view(ctx, in, func(j *job) error {
+	// Before the expensive hash; the owner is looked at again when the code is issued.
+	err := s.update(ctx, in, func(j *job) error {
 		u, err := j.user(who)
-		if err == nil && u.Owner {
-			err = mfa.Errorf(mfa.Forbidden, mfa.ReasonOwner, "Owners cannot be given bypass codes.")
+		switch {
+		case err != nil:
+			return err
+		case by.Actor == mfa.ActorUser:
+			return mfa.Errorf(mfa.Forbidden, mfa.ReasonScope, "A bypass code comes from the help desk or an administrator.")
+		case u.Owner:
+			return mfa.Errorf(mfa.Forbidden, mfa.ReasonOwner, "Owners cannot be given bypass codes.")
 		}
-		return err
+		return nil
 	})
 	if err != nil {
 		return secret.Value{}, Bypass{}, err
@@ -288,6 +290,9 @@ func (s *Service) IssueBypass(ctx context.Context, in mfa.RealmID, who mfa.UserI
 	}
 	var out Bypass
 	err = s.update(ctx, in, func(j *job) error {
+		if _, err := j.user(who); err != nil {
+			return err
+		}
 		row, err := factor.IssueBypass(j.tx, in, who, made)
 		if err != nil {
 			return err

@@ -192,6 +192,9 @@ func TestBypassRefused(t *testing.T) {
 	good := account.BypassOptions{Reason: "r"}
 	_, _, err = w.s.IssueBypass(w.ctx, in, ada.ID, good)
 	wants(t, err, mfa.Forbidden, mfa.ReasonOwner)
+	if e := w.recorded(audit.AccountRefused, mfa.ActorAdministrator); e.User != ada.ID || e.Data["reason"] != "owner" {
+		t.Errorf("got event %+v", e)
+	}
 	_, _, err = w.s.IssueBypass(self, in, eve.ID, good)
 	wants(t, err, mfa.Forbidden, mfa.ReasonScope)
 	_, _, err = w.s.IssueBypass(w.ctx, in, "usr_unknown", good)

@@ -53,6 +53,7 @@ func errSignature() error {
 // another key by now, and Forbidden device_revoked.
 func (s *Service) self(ctx context.Context, seen Speaker, fn func(*job, store.Device) error) error {
 	return s.update(audit.With(ctx, spoken(ctx, seen)), seen.Realm, func(j *job) error {
+		j.about.User, j.about.Device = seen.User, seen.ID
 		d, err := j.c.Devices.Current(j.tx, seen)
 		if err != nil {
 			return err
@@ -149,6 +150,9 @@ func (s *Service) Veto(ctx context.Context, seen Speaker, m protocol.Veto) error
 		newcomer, err := j.c.Devices.Load(j.tx, j.realm, mfa.DeviceID(m.Device))
 		if err != nil {
 			return err
+		}
+		if newcomer.User == d.User {
+			j.about.Device = newcomer.ID
 		}
 		clean, err := j.unsuspected(d.ID, newcomer.ConfirmedAt)
 		if err != nil {

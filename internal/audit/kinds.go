@@ -22,6 +22,7 @@ const (
 	UserReported      = "user.reported"
 	UserReportLifted  = "user.report_lifted"
 	PasswordSet       = "user.password_set"
+	AccountRefused    = "account.refused" // somebody may not change this person, device or factor
 	EnrolmentCreated  = "enrolment.created"
 	DeviceAdded       = "device.added"
 	DeviceRenamed     = "device.renamed"
@@ -62,7 +63,7 @@ func Kinds() []string {
 		UserReported, UserReportLifted, PasswordSet, EnrolmentCreated, DeviceAdded, DeviceRenamed, DeviceRotated,
 		DeviceTargets, DeviceRevoked, DeviceSuspended, DeviceRestored, DeviceVetoed, DeviceUnenrolled, TOTPCreated,
 		TOTPConfirmed, TOTPRemoved, FactorDisabled, BackupCodesMade, BackupCodesGone, BypassIssued, BypassRevoked,
-		BrowserRemembered, BrowserForgotten, ApplicationCreated, ApplicationChanged, ApplicationDisabled,
+		BrowserRemembered, BrowserForgotten, AccountRefused, ApplicationCreated, ApplicationChanged, ApplicationDisabled,
 		ApplicationEnabled, KeyCreated, KeyRevoked, PolicyApplied, RealmCreated, RealmKeysRotated,
 	}
 	for _, r := range mfa.Records() {

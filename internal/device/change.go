@@ -67,10 +67,6 @@ func (s *Service) Targets(tx Changer, d *store.Device, seq int64, targets []prot
 // quarantine from then on for the time given. It returns Conflict key_already_used for a key that
 // was ever enrolled in the realm.
 func (s *Service) Rotate(tx Changer, d *store.Device, seq int64, key protocol.JWK, quarantine time.Duration) error {
-	if !d.Quarantined(tx.Now()) {
-		// The quarantine that begins now is not the newcomer's, so nobody may veto in it.
-		d.Vetoable = false
-	}
 	return s.change(tx, d, mfa.Change{Seq: seq, NewKey: true, Quarantine: quarantine}, func(d *store.Device) error {
 		return useKey(tx, d, key)
 	})
