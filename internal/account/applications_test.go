@@ -76,10 +76,7 @@ func TestDisableApplicationWithManyChallenges(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	u := w.user("ada")
-	ids := make([]mfa.ChallengeID, 450)
-	for i := range ids {
-		ids[i] = w.pending(u, w.app)
-	}
+	ids := w.many(u, w.app, 450)
 	must(t, w.s.DisableApplication(w.ctx, in, w.app.ID))
 	for _, id := range ids {
 		if s, _ := w.state(id); s != mfa.Cancelled {

@@ -268,20 +268,30 @@ func (w *world) approved(u account.User, p *phone) mfa.ChallengeID {
 // pending makes a sign-in that has a prompt and that nobody answered.
 func (w *world) pending(u account.User, app account.Application) mfa.ChallengeID {
 	w.t.Helper()
-	id := mfa.ChallengeID(secret.ID("ch_"))
+	return w.many(u, app, 1)[0]
+}
+
+func (w *world) many(u account.User, app account.Application, n int) []mfa.ChallengeID {
+	w.t.Helper()
+	ids := make([]mfa.ChallengeID, n)
+	for i := range ids {
+		ids[i] = mfa.ChallengeID(secret.ID("ch_"))
+	}
 	must(w.t, w.db.Update(w.ctx, func(tx store.Tx) error {
 		signer, err := w.realms.PromptSigner(tx, in)
-		if err != nil {
-			return err
+		for _, id := range ids {
+			if err != nil {
+				return err
+			}
+			_, err = w.challenges.Make(tx, signer, challenge.Spec{
+				Realm: in, Issuer: host, ID: id, User: u.ID, UserName: u.Name, Name: u.Name, Known: true, Application: app,
+				Kind: mfa.Login, FirstFactor: mfa.FirstFactorAsserted, From: mfa.Strangers,
+				Matches: []mfa.Match{mfa.Scan, mfa.Digits}, Methods: mfa.MethodsOf(mfa.Push, mfa.TOTP), DecideIn: 2 * time.Minute,
+			})
 		}
-		_, err = w.challenges.Make(tx, signer, challenge.Spec{
-			Realm: in, Issuer: host, ID: id, User: u.ID, UserName: u.Name, Name: u.Name, Known: true, Application: app,
-			Kind: mfa.Login, FirstFactor: mfa.FirstFactorAsserted, From: mfa.Strangers,
-			Matches: []mfa.Match{mfa.Scan, mfa.Digits}, Methods: mfa.MethodsOf(mfa.Push, mfa.TOTP), DecideIn: 2 * time.Minute,
-		})
 		return err
 	}))
-	return id
+	return ids
 }
 
 var totp = mfa.Evidence{Method: mfa.TOTP, Code: "totp_x:1"}

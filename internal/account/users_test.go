@@ -1,6 +1,7 @@
 package account_test
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -20,7 +21,7 @@ const goodPassword = "copper lantern under seven rivers"
 func field(t *testing.T, err error, want string) {
 	t.Helper()
 	var e *mfa.Error
-	if e, _ = err.(*mfa.Error); e == nil || e.Field != want { //nolint:errorlint // asked of what the caller gets
+	if !errors.As(err, &e) || e.Field != want {
 		t.Errorf("got %v, want it to name the member %s", err, want)
 	}
 }
