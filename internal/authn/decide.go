@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/nodauth/nod/internal/audit"
 	"github.com/nodauth/nod/internal/challenge"
+	"github.com/nodauth/nod/internal/device"
 	"github.com/nodauth/nod/internal/mfa"
 	"github.com/nodauth/nod/internal/session"
 	"github.com/nodauth/nod/internal/store"
@@ -125,10 +127,35 @@ func (s *Service) countAnswer(ctx context.Context, tx store.Tx, d store.Device, 
 	if !dfx.Suspended {
 		return nil
 	}
+	if err := s.takeBack(ctx, tx, d); err != nil {
+		return err
+	}
 	return audit.Record(ctx, tx, store.Event{
 		Realm: d.Realm, Kind: audit.DeviceSuspended, User: d.User, Device: d.ID, Challenge: h.ID,
 		Actor: mfa.ActorServer, Data: map[string]string{"reason": "wrong_answers"},
 	})
+}
+
+// takeBack cancels what a suspended device approved and nobody redeemed yet, and tells the others.
+func (s *Service) takeBack(ctx context.Context, tx store.Tx, d store.Device) error {
+	rows, err := tx.LiveChallenges(d.Realm, d.User)
+	if err != nil {
+		return fmt.Errorf("read live challenges of %s: %w", d.User, err)
+	}
+	live := slices.DeleteFunc(rows, func(c store.Challenge) bool { return !c.At(tx.Now()).State.Live() })
+	_, err = s.c.Challenges.CancelLive(tx, live, mfa.Cancel{Reason: mfa.CancelDeviceGone, Device: d.ID}, func(h challenge.Held) challenge.Recorder {
+		return recorder(ctx, tx, h, d.ID)
+	})
+	if err != nil {
+		return err
+	}
+	signer, err := s.c.Realms.PromptSigner(tx, d.Realm)
+	if err != nil {
+		return err
+	}
+	return s.c.Devices.Notify(tx, device.News{
+		Realm: d.Realm, User: d.User, Kind: protocol.NoticeFactorChanged, By: mfa.ActorServer, Device: &d,
+	}, device.Voice{Issuer: s.c.Realms.Issuer(d.Realm), Signer: signer})
 }
 
 func (s *Service) noteRefusal(ctx context.Context, tx store.Tx, h challenge.Held, d store.Device, refused error) error {

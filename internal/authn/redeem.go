@@ -3,6 +3,7 @@ package authn
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -71,6 +72,9 @@ func redemption(tx store.Tx, by Caller, h challenge.Held, key string) (mfa.Redee
 		return e, nil
 	}
 	d, err := tx.Device(h.Evidence.Device)
+	if errors.Is(err, store.ErrNotFound) {
+		return e, nil // deleted with its user
+	}
 	if err != nil {
 		return mfa.Redeem{}, fmt.Errorf("read device %s: %w", h.Evidence.Device, err)
 	}
@@ -145,7 +149,8 @@ func firstFactor(f mfa.FirstFactor) string {
 }
 
 // Receipt gives the proof of a decided challenge: the prompt and the device's signed decision, as
-// stored. It returns NotFound, or Conflict while nothing was decided.
+// stored. It returns NotFound, also when the device was deleted with its user, or Conflict while
+// nothing was decided.
 func (s *Service) Receipt(ctx context.Context, by Caller, id mfa.ChallengeID) (protocol.Receipt, error) {
 	var r protocol.Receipt
 	err := s.c.Store.View(ctx, func(tx store.Tx) error {
@@ -179,6 +184,9 @@ func receipt(tx store.Tx, h challenge.Held) (protocol.Receipt, error) {
 		return protocol.Receipt{}, fmt.Errorf("read stored decision of %s: %w", h.ID, err)
 	}
 	d, err := tx.Device(mfa.DeviceID(m.Header.KeyID))
+	if errors.Is(err, store.ErrNotFound) {
+		return protocol.Receipt{}, mfa.ErrNotFound() // deleted with its user
+	}
 	if err != nil {
 		return protocol.Receipt{}, fmt.Errorf("read device %s: %w", m.Header.KeyID, err)
 	}
