@@ -13,6 +13,7 @@ import (
 type scene struct {
 	n   *node
 	app string
+	who string
 	d   *device
 	c   answer
 	id  string
@@ -22,7 +23,8 @@ type scene struct {
 func newScene(t *testing.T) *scene {
 	t.Helper()
 	n := start(t, nodeOptions{})
-	s := &scene{n: n, app: n.app("wiki"), d: n.enrol(n.user("ada"))}
+	s := &scene{n: n, app: n.app("wiki"), who: n.user("ada")}
+	s.d = n.enrol(s.who)
 	s.again()
 	return s
 }
@@ -138,7 +140,7 @@ func strip(a answer) string {
 func TestClaimedDevice(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	claimed, _ := s.n.claim(s.c.get("user_id"))
+	claimed, _ := s.n.claim(s.who)
 	s.refused(claimed.decide(s.right()), 403)
 	if a := claimed.poll(s.id).want(t, 200); a.get("device_state") != "claimed" || len(claimed.prompts(s.id)) != 0 {
 		t.Errorf("a claimed device is shown: %s", a.body)
@@ -149,7 +151,7 @@ func TestClaimedDevice(t *testing.T) {
 func TestSuspendedDevice(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	newcomer := s.n.enrol(s.c.get("user_id"))
+	newcomer := s.n.enrol(s.who)
 	a := s.d.say(&protocol.Veto{V: 1, Device: newcomer.id, Enrolment: newcomer.enrol}).want(t, 200)
 	_ = a
 	s.refused(newcomer.decide(s.right()), 403)
@@ -159,7 +161,7 @@ func TestSuspendedDevice(t *testing.T) {
 func TestVetoCancelsApproval(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	newcomer := s.n.enrol(s.c.get("user_id"))
+	newcomer := s.n.enrol(s.who)
 	newcomer.decide(s.right()).want(t, 200)
 	s.d.say(&protocol.Veto{V: 1, Device: newcomer.id, Enrolment: newcomer.enrol}).want(t, 200)
 	if got := s.n.state(s.app, s.id); got != "cancelled" {
@@ -173,7 +175,7 @@ func TestVetoCancelsApproval(t *testing.T) {
 func TestRevokedDevice(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	second := s.n.enrol(s.c.get("user_id"))
+	second := s.n.enrol(s.who)
 	s.n.call(s.n.admin, "DELETE", "/v1/devices/"+second.id, nil)
 	a := second.decide(s.right())
 	s.refused(a, 403)

@@ -42,6 +42,7 @@ type ledger struct {
 	inFlight  atomic.Int64
 	unknown   atomic.Int64 // operations that got no answer
 	completed atomic.Int64
+	kept      [5]int // decisions, grants, enrolments, codes and counters found as acknowledged
 }
 
 // op counts an operation as in flight while it runs. It tells whether an answer came.
@@ -89,7 +90,7 @@ func killTest(t *testing.T, env []string) {
 		for i, d := range devices {
 			wg.Go(func() { l.work(ctx, &p.node, d, app, fmt.Sprintf("user%d", i), i%4) })
 		}
-		target := l.completed.Load() + int64(50+rand.IntN(400))
+		target := l.completed.Load() + int64(200+rand.IntN(600))
 		for l.completed.Load() < target || l.inFlight.Load() < 32 {
 			pause(time.Millisecond)
 		}
@@ -107,8 +108,13 @@ func killTest(t *testing.T, env []string) {
 		}
 		l.check(t, &p.node, app)
 	}
-	t.Logf("%d kills, %d operations acknowledged, %d unknown; %d decisions, %d grants, %d enrolments, %d codes, %d counters kept",
-		kills, l.completed.Load(), l.unknown.Load(), len(l.decided), len(l.redeemed), len(l.enrolled), len(l.consumed), len(l.wrong))
+	for i, what := range []string{"decisions", "grants", "enrolments", "codes", "counters"} {
+		if l.kept[i] == 0 {
+			t.Errorf("no %s were acknowledged: the load does not test them", what)
+		}
+	}
+	t.Logf("%d kills, %d operations acknowledged, %d unknown; decisions, grants, enrolments, codes and counters kept: %v",
+		kills, l.completed.Load(), l.unknown.Load(), l.kept)
 }
 
 // work does one kind of operation after another until the server is gone.
@@ -254,6 +260,9 @@ func (l *ledger) check(t *testing.T, n *node, app string) {
 	t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for i, n := range []int{len(l.decided), len(l.redeemed), len(l.enrolled), len(l.consumed), len(l.wrong)} {
+		l.kept[i] += n
+	}
 	for id, state := range l.decided {
 		got := n.state(app, id)
 		if got == "pending" || (state == "approved" && got != "approved" && got != "redeemed" && got != "expired") {

@@ -25,7 +25,7 @@ func (n *node) totp(user string) func(step int64) string {
 		}
 		return hotp(seed, now.Unix()/30+step)
 	}
-	n.call(n.admin, "POST", "/v1/users/"+user+"/factors/totp/"+made.get("id")+"/confirm", obj{"code": code(0)}).want(n.t, 200)
+	n.call(n.admin, "POST", "/v1/users/"+user+"/factors/totp/"+made.get("id")+"/confirm", obj{"code": code(0)}).want(n.t, 204)
 	return code
 }
 

@@ -186,11 +186,15 @@ func (d *demonstration) enrol(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if have, err := a.Accounts(); err == nil && len(have) > 0 {
-		if d.device, err = a.Device(have[0].ID); err != nil {
+	have, err := a.Accounts()
+	if err != nil {
+		return err
+	}
+	for _, account := range have { // of an earlier run, at the same address
+		if account.DeviceURL == d.url {
+			d.device, err = a.Device(account.ID)
 			return err
 		}
-		return nil
 	}
 	ticket, err := d.admin.Enrolments.Create(ctx, d.user.ID, client.NewEnrolment{})
 	if err != nil {
