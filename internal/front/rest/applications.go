@@ -73,7 +73,7 @@ type newKeyShape struct {
 
 type rotateShape struct {
 	Key   string `json:"key,omitempty" maxLength:"64" doc:"The key to replace; the newest live one without it."`
-	Grace *int   `json:"grace_seconds,omitempty" minimum:"0" maximum:"604800" doc:"How long the replaced key goes on working; 86400 without it."`
+	Grace *int   `json:"grace_seconds,omitzero" minimum:"0" maximum:"604800" doc:"How long the replaced key goes on working; 86400 without it."`
 }
 
 func (h *Handler) applicationRoutes() {

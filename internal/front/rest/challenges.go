@@ -63,7 +63,7 @@ type newChallengeShape struct {
 	User        userRefShape  `json:"user" doc:"Either id or name."`
 	Kind        string        `json:"kind" enum:"login,step_up,transaction"`
 	Match       []string      `json:"match,omitempty" minItems:"1" maxItems:"6" uniqueItems:"true" enum:"scan,digits,digits_back,number,choice,tap" doc:"The kinds that the application can show; policy decides without it."`
-	MinBits     int           `json:"min_bits,omitempty" minimum:"0" maximum:"128"`
+	MinBits     int           `json:"min_bits,omitzero" minimum:"0" maximum:"128"`
 	Reason      string        `json:"reason,omitempty" maxLength:"200" doc:"Shown on the prompt. No control, line or direction characters."`
 	Details     []detailShape `json:"details,omitempty" maxItems:"10"`
 	Context     contextShape  `json:"context,omitzero"`
@@ -129,7 +129,7 @@ type challengeShape struct {
 	Kind      mfa.Kind         `json:"kind" enum:"login,step_up,transaction"`
 	State     mfa.State        `json:"state" enum:"pending,answered,approved,redeemed,denied,failed,expired,cancelled"`
 	Reason    mfa.CancelReason `json:"reason,omitempty" doc:"Of the cancellation."`
-	Reported  bool             `json:"reported,omitempty" doc:"The user said that it was not them."`
+	Reported  bool             `json:"reported,omitzero" doc:"The user said that it was not them."`
 	Match     matchShape       `json:"match"`
 	MatchNow  []mfa.Match      `json:"match_now" doc:"The kinds that count at this moment."`
 	Others    int              `json:"others" doc:"Live challenges of the user from elsewhere."`
@@ -139,7 +139,7 @@ type challengeShape struct {
 	DecideBy  instant          `json:"decide_by"`
 	RedeemBy  instant          `json:"redeem_by,omitzero"`
 	CreatedAt instant          `json:"created_at"`
-	TriesLeft *int             `json:"tries_left,omitempty" doc:"After wrong digits_back."`
+	TriesLeft *int             `json:"tries_left,omitzero" doc:"After wrong digits_back."`
 }
 
 func showChallenge(v authn.View) challengeShape {

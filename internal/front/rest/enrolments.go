@@ -11,7 +11,7 @@ import (
 )
 
 type newEnrolmentShape struct {
-	Lost      bool   `json:"lost,omitempty" doc:"Replaces what was lost or stolen: the confirmation revokes the user's other devices. Administrators only."`
+	Lost      bool   `json:"lost,omitzero" doc:"Replaces what was lost or stolen: the confirmation revokes the user's other devices. Administrators only."`
 	By        string `json:"by,omitempty" enum:"administrator,help_desk" doc:"Who stands behind the request; administrator without it."`
 	Challenge string `json:"challenge,omitempty" maxLength:"64" doc:"Of this user, redeemed by this application at most 20 minutes ago, answered by a strong factor: the user asks for themselves. Required without the scope administer."`
 }

@@ -22,7 +22,7 @@ type totpShape struct {
 
 type backupCodesShape struct {
 	Left      int     `json:"left"`
-	Disabled  bool    `json:"disabled,omitempty" doc:"Too many wrong codes in a row."`
+	Disabled  bool    `json:"disabled,omitzero" doc:"Too many wrong codes in a row."`
 	CreatedAt instant `json:"created_at"`
 }
 
@@ -42,8 +42,8 @@ type factorsShape struct {
 type newTOTPShape struct {
 	Name      string `json:"name,omitempty" maxLength:"64"`
 	Algorithm string `json:"algorithm,omitempty" enum:"SHA1,SHA256,SHA512" doc:"SHA1 without it, which every program knows."`
-	Digits    int    `json:"digits,omitempty" minimum:"6" maximum:"8"`
-	Period    int    `json:"period,omitempty" minimum:"30" maximum:"60" multipleOf:"30" doc:"Seconds: 30, as without it, or 60."`
+	Digits    int    `json:"digits,omitzero" minimum:"6" maximum:"8"`
+	Period    int    `json:"period,omitzero" minimum:"30" maximum:"60" multipleOf:"30" doc:"Seconds: 30, as without it, or 60."`
 }
 
 type totpSeedShape struct {
@@ -58,8 +58,8 @@ type codesShape struct {
 }
 
 type newBypassShape struct {
-	Uses     int    `json:"uses,omitempty" minimum:"1" maximum:"10" doc:"1 without it."`
-	ValidFor int    `json:"valid_for_seconds,omitempty" minimum:"60" maximum:"86400" doc:"3600 without it."`
+	Uses     int    `json:"uses,omitzero" minimum:"1" maximum:"10" doc:"1 without it."`
+	ValidFor int    `json:"valid_for_seconds,omitzero" minimum:"60" maximum:"86400" doc:"3600 without it."`
 	Reason   string `json:"reason" minLength:"1" maxLength:"200" doc:"Recorded."`
 	By       string `json:"by,omitempty" enum:"administrator,help_desk"`
 }

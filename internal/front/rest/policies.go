@@ -22,7 +22,7 @@ func showPolicy(p policy.Policy) policyShape {
 
 type policyChangeShape struct {
 	Document      string `json:"document" maxLength:"60000" doc:"YAML."`
-	ExpectVersion *int   `json:"expect_version,omitempty" minimum:"0" doc:"The version that the change was made from."`
+	ExpectVersion *int   `json:"expect_version,omitzero" minimum:"0" doc:"The version that the change was made from."`
 }
 
 type policyAppliedShape struct {

@@ -42,7 +42,7 @@ type newUserShape struct {
 	Aliases    []string      `json:"aliases,omitempty" maxItems:"20" doc:"Other names, in one key space with the names."`
 	Groups     []string      `json:"groups,omitempty" maxItems:"200"`
 	ExternalID string        `json:"external_id,omitempty" minLength:"1" maxLength:"255" doc:"The directory's id."`
-	Owner      bool          `json:"owner,omitempty"`
+	Owner      bool          `json:"owner,omitzero"`
 	Password   *secret.Value `json:"password,omitempty" minLength:"1" maxLength:"1024"`
 }
 
@@ -50,7 +50,7 @@ type userChangeShape struct {
 	Aliases    *[]string `json:"aliases,omitempty" maxItems:"20" doc:"Replaces all."`
 	Groups     *[]string `json:"groups,omitempty" maxItems:"200" doc:"Replaces all."`
 	ExternalID *string   `json:"external_id,omitempty" maxLength:"255" doc:"Empty for none."`
-	Owner      *bool     `json:"owner,omitempty"`
+	Owner      *bool     `json:"owner,omitzero"`
 }
 
 type passwordShape struct {
@@ -67,7 +67,7 @@ type promptShape struct {
 	Kind        mfa.Kind          `json:"kind" enum:"login,step_up,transaction"`
 	State       mfa.State         `json:"state" enum:"pending,answered,approved,redeemed,denied,failed,expired,cancelled"`
 	Reason      mfa.CancelReason  `json:"reason,omitempty"`
-	Reported    bool              `json:"reported,omitempty"`
+	Reported    bool              `json:"reported,omitzero"`
 	Listed      bool              `json:"listed"`
 	Rung        bool              `json:"rung"`
 	Method      mfa.Method        `json:"method,omitempty" doc:"That answered."`
