@@ -72,7 +72,7 @@ func Provenance(tx interface {
 	now := tx.Now()
 	if o.Browser != "" {
 		b, err := tx.Browser(realm, user, o.Browser)
-		if err == nil && now < b.ExpiresAt {
+		if err == nil && now < b.ExpiresAt && now >= b.CreatedAt.Add(-mfa.ClockSlack) {
 			return mfa.Provenance{Class: mfa.KnownBrowser, Key: o.Browser}, nil
 		}
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
