@@ -66,8 +66,8 @@ func hash(proof string) []byte {
 	return sum[:]
 }
 
-// Remember makes the browser known, or known for longer. The one that was not seen for longest
-// gives way when there are too many; it is returned.
+// Remember makes the browser known, or known for longer. When there are too many, one that is known
+// no longer gives way, or else the one that was not seen for longest; it is returned.
 func Remember(tx Writer, realm mfa.RealmID, user mfa.UserID, thumbprint string, jwk []byte, name string) (forgotten string, err error) {
 	list, err := tx.ListBrowsers(realm, user)
 	if err != nil {
@@ -75,21 +75,13 @@ func Remember(tx Writer, realm mfa.RealmID, user mfa.UserID, thumbprint string, 
 	}
 	now := tx.Now()
 	b := store.Browser{Realm: realm, User: user, Thumbprint: thumbprint, JWK: jwk, Name: name, CreatedAt: now, SeenAt: now, ExpiresAt: now.Add(BrowserLife)}
-	others := 0
-	for _, k := range list {
-		if k.Thumbprint == thumbprint {
-			b.CreatedAt = k.CreatedAt
-			continue
-		}
-		others++
+	if i := slices.IndexFunc(list, func(k store.Browser) bool { return k.Thumbprint == thumbprint }); i >= 0 {
+		b.CreatedAt = list[i].CreatedAt
+		list = slices.Delete(list, i, i+1)
 	}
-	if others >= MaxBrowsers {
-		for _, k := range list { // oldest sighted first
-			if k.Thumbprint != thumbprint {
-				forgotten = k.Thumbprint
-				break
-			}
-		}
+	if len(list) >= MaxBrowsers {
+		over := slices.IndexFunc(list, func(k store.Browser) bool { return now >= k.ExpiresAt })
+		forgotten = list[max(over, 0)].Thumbprint // the list begins with the one not seen for longest
 		if err := tx.DeleteBrowser(realm, user, forgotten); err != nil {
 			return "", fmt.Errorf("forget browser: %w", err)
 		}
