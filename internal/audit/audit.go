@@ -63,14 +63,14 @@ func Record(ctx context.Context, tx Log, e store.Event) error {
 // its prompt was first shown. A second one of the same kind is dropped.
 func RecordOnce(ctx context.Context, tx interface {
 	Log
-	ListEvents(store.EventFilter, store.Page) ([]store.Event, error)
+	ListEvents(f store.EventFilter, p store.Page) ([]store.Event, error)
 }, e store.Event,
 ) error {
-	had, err := tx.ListEvents(store.EventFilter{Realm: e.Realm, Challenge: e.Challenge, Kind: e.Kind}, store.Page{Limit: 1})
+	seen, err := tx.ListEvents(store.EventFilter{Realm: e.Realm, Challenge: e.Challenge, Kind: e.Kind}, store.Page{Limit: 1})
 	if err != nil {
 		return fmt.Errorf("look for %s: %w", e.Kind, err)
 	}
-	if len(had) > 0 {
+	if len(seen) > 0 {
 		return nil
 	}
 	return Record(ctx, tx, e)

@@ -66,7 +66,7 @@ type scene struct {
 	user  store.User // zero for an unknown name
 	app   store.Application
 	need  policy.Requirement
-	live  []store.Challenge // of the user, still live at now
+	live  map[mfa.Provenance]int // the user's live challenges
 	facts mfa.Facts
 }
 
@@ -84,14 +84,8 @@ func (s *Service) look(tx store.Tx, realm mfa.RealmID, who mfa.UserID, app store
 	}
 	env.Application, env.ApplicationName = app.ID, app.Name
 	sc.need = p.Evaluate(env)
-	rows, err := tx.LiveChallenges(realm, who)
-	if err != nil {
-		return scene{}, fmt.Errorf("read live challenges of %s: %w", who, err)
-	}
-	for _, c := range rows {
-		if c.At(tx.Now()).State.Live() {
-			sc.live = append(sc.live, c)
-		}
+	if sc.live, err = tx.LiveCounts(realm, who, tx.Now()); err != nil {
+		return scene{}, fmt.Errorf("count live challenges of %s: %w", who, err)
 	}
 	sc.facts = mfa.Facts{
 		UserActive:        sc.user.State == store.UserActive,
@@ -112,16 +106,16 @@ func (s *Service) sceneOf(tx store.Tx, h challenge.Held) (scene, error) {
 	if err != nil {
 		return scene{}, err
 	}
-	sc.facts.Simultaneous = others(h, sc.live) > 0
+	sc.facts.Simultaneous = sc.others(h) > 0
 	return sc, nil
 }
 
 // others counts the live challenges of another provenance than h's.
-func others(h challenge.Held, live []store.Challenge) int {
+func (sc scene) others(h challenge.Held) int {
 	n := 0
-	for _, c := range live {
-		if c.ID != h.ID && c.Provenance != h.Provenance {
-			n++
+	for from, count := range sc.live {
+		if from != h.Provenance {
+			n += count
 		}
 	}
 	return n
@@ -170,7 +164,7 @@ func (s *Service) step(ctx context.Context, tx store.Tx, h *challenge.Held, e mf
 		}
 	}
 	if fx.LockDown {
-		if err := s.lockDown(ctx, tx, *h, sc); err != nil {
+		if err := s.lockDown(ctx, tx, *h); err != nil {
 			return fx, refused, err
 		}
 	}

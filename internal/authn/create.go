@@ -263,13 +263,17 @@ func (s *Service) create(ctx context.Context, tx store.Tx, by Caller, r Request,
 	if methods == 0 || (len(matches) == 0 && (len(r.Matches) > 0 || r.MinBits > 0)) {
 		return View{}, mfa.Errorf(mfa.Unsupported, mfa.ReasonUnsatisfiable, "Policy allows none of the ways of matching that were asked for."), nil
 	}
+	listed, err := tx.ListedChallenges(by.Realm, w.id)
+	if err != nil {
+		return View{}, nil, fmt.Errorf("read listed challenges of %s: %w", w.id, err)
+	}
 	ringing, err := guard.Ring(tx, by.Realm, w.id, mfa.Bell{
 		From: from, FirstFactor: first, LockedDown: sc.facts.LockedDown, Budget: sc.need.Ring,
-	}, sc.live)
+	}, listed)
 	if err != nil {
 		return View{}, nil, err
 	}
-	if sc.live, err = s.supersede(ctx, tx, sc.live, ringing.Supersede); err != nil {
+	if err := s.supersede(ctx, tx, listed, ringing.Supersede); err != nil {
 		return View{}, nil, err
 	}
 	signer, err := s.c.Realms.PromptSigner(tx, by.Realm)
@@ -302,7 +306,7 @@ func (s *Service) create(ctx context.Context, tx store.Tx, by Caller, r Request,
 	if err := recorder(ctx, tx, h, "")(audit.ChallengeCreated, creation(h)); err != nil {
 		return View{}, nil, err
 	}
-	sc.facts.Simultaneous = others(h, sc.live) > 0
+	sc.facts.Simultaneous = sc.others(h) > 0
 	v, err := s.view(tx, h, sc)
 	v.Secrets = &Secrets{Digits: h.Expect.Digits, Number: h.Expect.Number, QR: h.Scanned()}
 	return v, nil, err
@@ -329,19 +333,12 @@ func creation(h challenge.Held) map[string]string {
 }
 
 // supersede cancels the older prompts of the same known browser.
-func (s *Service) supersede(ctx context.Context, tx store.Tx, live []store.Challenge, ids []mfa.ChallengeID) ([]store.Challenge, error) {
-	var keep, end []store.Challenge
-	for _, c := range live {
-		if slices.Contains(ids, c.ID) {
-			end = append(end, c)
-		} else {
-			keep = append(keep, c)
-		}
-	}
-	_, err := s.c.Challenges.CancelLive(tx, end, mfa.Cancel{Reason: mfa.CancelSuperseded}, func(h challenge.Held) challenge.Recorder {
+func (s *Service) supersede(ctx context.Context, tx store.Tx, listed []store.Challenge, ids []mfa.ChallengeID) error {
+	older := slices.DeleteFunc(listed, func(c store.Challenge) bool { return !slices.Contains(ids, c.ID) })
+	_, err := s.c.Challenges.CancelLive(tx, older, mfa.Cancel{Reason: mfa.CancelSuperseded}, func(h challenge.Held) challenge.Recorder {
 		return recorder(ctx, tx, h, "")
 	})
-	return keep, err
+	return err
 }
 
 // address keeps only what is an address.

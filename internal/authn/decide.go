@@ -136,13 +136,21 @@ func (s *Service) countAnswer(ctx context.Context, tx store.Tx, d store.Device, 
 	})
 }
 
+// liveOf reads the user's challenges that are live at the transaction's moment.
+func liveOf(tx store.Tx, realm mfa.RealmID, who mfa.UserID) ([]store.Challenge, error) {
+	rows, err := tx.LiveChallenges(realm, who)
+	if err != nil {
+		return nil, fmt.Errorf("read live challenges of %s: %w", who, err)
+	}
+	return slices.DeleteFunc(rows, func(c store.Challenge) bool { return !c.At(tx.Now()).State.Live() }), nil
+}
+
 // takeBack cancels what a suspended device approved and nobody redeemed yet, and tells the others.
 func (s *Service) takeBack(ctx context.Context, tx store.Tx, d store.Device) error {
-	rows, err := tx.LiveChallenges(d.Realm, d.User)
+	live, err := liveOf(tx, d.Realm, d.User)
 	if err != nil {
-		return fmt.Errorf("read live challenges of %s: %w", d.User, err)
+		return err
 	}
-	live := slices.DeleteFunc(rows, func(c store.Challenge) bool { return !c.At(tx.Now()).State.Live() })
 	_, err = s.c.Challenges.CancelLive(tx, live, mfa.Cancel{Reason: mfa.CancelDeviceGone, Device: d.ID}, func(h challenge.Held) challenge.Recorder {
 		return recorder(ctx, tx, h, d.ID)
 	})
@@ -196,7 +204,7 @@ func (s *Service) welcome(tx store.Tx, h challenge.Held, u store.User) error {
 }
 
 // lockDown carries out "not me" beyond the reported challenge.
-func (s *Service) lockDown(ctx context.Context, tx store.Tx, h challenge.Held, sc scene) error {
+func (s *Service) lockDown(ctx context.Context, tx store.Tx, h challenge.Held) error {
 	u, err := tx.User(h.Realm, h.User) // welcome may have written it in this transaction
 	if err != nil {
 		return fmt.Errorf("read user %s: %w", h.User, err)
@@ -207,12 +215,11 @@ func (s *Service) lockDown(ctx context.Context, tx store.Tx, h challenge.Held, s
 			return fmt.Errorf("lock strangers out of %s: %w", u.ID, err)
 		}
 	}
-	var same []store.Challenge
-	for _, c := range sc.live {
-		if c.Provenance == h.Provenance && c.ID != h.ID {
-			same = append(same, c)
-		}
+	live, err := liveOf(tx, h.Realm, h.User)
+	if err != nil {
+		return err
 	}
+	same := slices.DeleteFunc(live, func(c store.Challenge) bool { return c.Provenance != h.Provenance || c.ID == h.ID })
 	_, err = s.c.Challenges.CancelLive(tx, same, mfa.Cancel{Reason: mfa.CancelReported}, func(c challenge.Held) challenge.Recorder {
 		return recorder(ctx, tx, c, "")
 	})

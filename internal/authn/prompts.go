@@ -11,6 +11,7 @@ import (
 
 	"github.com/nodauth/nod/internal/audit"
 	"github.com/nodauth/nod/internal/challenge"
+	"github.com/nodauth/nod/internal/device"
 	"github.com/nodauth/nod/internal/mfa"
 	"github.com/nodauth/nod/internal/store"
 	"github.com/nodauth/nod/protocol"
@@ -126,11 +127,20 @@ func (s *Service) addNotices(tx store.Tx, d store.Device, have []string, a *answ
 	if err != nil {
 		return err
 	}
+	signer, err := s.c.Realms.PromptSigner(tx, d.Realm)
+	if err != nil {
+		return err
+	}
 	for _, n := range rows {
-		if !slices.Contains(have, n.ID) {
-			a.Notices = append(a.Notices, n.JWS)
-			a.ids = append(a.ids, n.ID)
+		if slices.Contains(have, n.ID) {
+			continue
 		}
+		jws, err := device.Renew(signer, n)
+		if err != nil {
+			return err
+		}
+		a.Notices = append(a.Notices, jws)
+		a.ids = append(a.ids, n.ID)
 	}
 	return nil
 }
@@ -138,14 +148,23 @@ func (s *Service) addNotices(tx store.Tx, d store.Device, have []string, a *answ
 // addPrompts adds what is listed for the user, known provenance first, and the challenge that was
 // named if it is the user's.
 func (s *Service) addPrompts(tx store.Tx, d store.Device, named mfa.ChallengeID, a *answer) error {
-	rows, err := tx.LiveChallenges(d.Realm, d.User)
+	rows, err := tx.ListedChallenges(d.Realm, d.User)
 	if err != nil {
-		return fmt.Errorf("read live challenges: %w", err)
+		return fmt.Errorf("read listed challenges: %w", err)
+	}
+	if named != "" && !slices.ContainsFunc(rows, func(c store.Challenge) bool { return c.ID == named }) {
+		c, err := tx.Challenge(d.Realm, named)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("read challenge %s: %w", named, err)
+		}
+		if err == nil && c.User == d.User {
+			rows = append(rows, c)
+		}
 	}
 	var show []store.Challenge
 	for _, c := range rows {
 		at := c.At(tx.Now())
-		if (c.Rung || c.ID == named) && at.State == mfa.Pending && c.Answerable && c.PromptJWS != "" && at.Timely(tx.Now()) {
+		if at.State == mfa.Pending && c.Answerable && c.PromptJWS != "" && at.Timely(tx.Now()) {
 			show = append(show, c)
 		}
 	}
@@ -157,7 +176,7 @@ func (s *Service) addPrompts(tx store.Tx, d store.Device, named mfa.ChallengeID,
 			return err
 		}
 		item := protocol.PromptItem{
-			JWS: c.PromptJWS, Others: others(h, sc.live), MatchNow: []protocol.Match{}, TriesLeft: c.TriesLeft(),
+			JWS: c.PromptJWS, Others: sc.others(h), MatchNow: []protocol.Match{}, TriesLeft: c.TriesLeft(),
 		}
 		now := c.MatchNow(sc.facts)
 		for _, m := range c.MatchOrder {

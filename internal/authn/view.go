@@ -54,7 +54,7 @@ func (s *Service) view(tx store.Tx, h challenge.Held, sc scene) (View, error) {
 	at := h.At(tx.Now())
 	v := View{
 		ID: h.ID, Name: h.Name, Kind: h.Kind, State: at.State, Reason: at.Reason, Reported: h.Reported,
-		Kinds: h.MatchOrder, Others: others(h, sc.live), Rung: h.Rung, RingWhy: h.RingReason, RetryAt: h.RetryAt,
+		Kinds: h.MatchOrder, Others: sc.others(h), Rung: h.Rung, RingWhy: h.RingReason, RetryAt: h.RetryAt,
 		Sent: h.Rung, DecideBy: h.DecideBy, CreatedAt: h.CreatedAt, ChangedAt: h.ChangedAt, TriesLeft: at.TriesLeft(),
 		MatchNow: []mfa.Match{}, Methods: []mfa.Method{},
 	}

@@ -53,6 +53,12 @@ type Challenges interface {
 	// LiveChallenges lists the user's challenges that are pending, answered or approved, newest
 	// first, also those whose limit has passed and is not recorded yet.
 	LiveChallenges(realm mfa.RealmID, user mfa.UserID) ([]Challenge, error)
+	// LiveCounts counts the user's challenges that are live at now, by provenance. It stays cheap
+	// when somebody makes thousands of them.
+	LiveCounts(realm mfa.RealmID, user mfa.UserID, now mfa.Instant) (map[mfa.Provenance]int, error)
+	// ListedChallenges lists those that were rung and are pending or answered, newest first, also
+	// those whose limit has passed and is not recorded yet.
+	ListedChallenges(realm mfa.RealmID, user mfa.UserID) ([]Challenge, error)
 	// ApplicationLive lists the live challenges of an application.
 	ApplicationLive(realm mfa.RealmID, app mfa.ApplicationID, limit int) ([]Challenge, error)
 	// Rung lists the user's prompts that were rung at or after since and gave no place back.

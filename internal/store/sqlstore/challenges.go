@@ -85,6 +85,31 @@ func (t *tx) LiveChallenges(realm mfa.RealmID, user mfa.UserID) ([]store.Challen
 		WHERE realm = $1 AND user_id = $2 AND `+live+` ORDER BY created_at DESC, id DESC`, realm, user)
 }
 
+// LiveCounts implements store.Challenges.
+func (t *tx) LiveCounts(realm mfa.RealmID, user mfa.UserID, now mfa.Instant) (map[mfa.Provenance]int, error) {
+	counts := make(map[mfa.Provenance]int)
+	err := t.read(`SELECT provenance_class, provenance_key, COUNT(*) FROM challenges
+		WHERE realm = $1 AND user_id = $2 AND `+live+`
+			AND ((state = 'approved' AND redeem_by > $3) OR (state <> 'approved' AND decide_by > $3))
+		GROUP BY provenance_class, provenance_key`, []any{realm, user, now}, func(scan func(...any) error) error {
+		var p mfa.Provenance
+		var n int
+		if err := scan(&p.Class, &p.Key, &n); err != nil {
+			return err
+		}
+		counts[p] = n
+		return nil
+	})
+	return counts, err
+}
+
+// ListedChallenges implements store.Challenges.
+func (t *tx) ListedChallenges(realm mfa.RealmID, user mfa.UserID) ([]store.Challenge, error) {
+	return list(t, challengeFields, `SELECT `+challengeColumns+` FROM challenges
+		WHERE realm = $1 AND user_id = $2 AND rung AND state IN ('pending', 'answered')
+		ORDER BY created_at DESC, id DESC`, realm, user)
+}
+
 // ApplicationLive implements store.Challenges, oldest first.
 func (t *tx) ApplicationLive(realm mfa.RealmID, app mfa.ApplicationID, n int) ([]store.Challenge, error) {
 	return list(t, challengeFields, `SELECT `+challengeColumns+` FROM challenges

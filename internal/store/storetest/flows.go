@@ -98,6 +98,21 @@ func liveChallenges(t *testing.T, s store.Store) {
 	equal(t, "LiveChallenges", read(t, s, func(tx store.Tx) ([]store.Challenge, error) {
 		return tx.LiveChallenges(realm, user)
 	}), live)
+	listed := slices.DeleteFunc(slices.Clone(live), func(c store.Challenge) bool { return !c.Rung || c.State == mfa.Approved })
+	equal(t, "ListedChallenges", read(t, s, func(tx store.Tx) ([]store.Challenge, error) {
+		return tx.ListedChallenges(realm, user)
+	}), listed)
+	for _, now := range []mfa.Instant{0, live[0].DecideBy - 1, live[0].DecideBy, 1 << 60} {
+		counts := map[mfa.Provenance]int{}
+		for _, c := range live {
+			if c.At(now).State.Live() {
+				counts[c.Provenance]++
+			}
+		}
+		equal(t, "LiveCounts", read(t, s, func(tx store.Tx) (map[mfa.Provenance]int, error) {
+			return tx.LiveCounts(realm, user, now)
+		}), counts)
+	}
 	slices.Reverse(live)
 	equal(t, "ApplicationLive", read(t, s, func(tx store.Tx) ([]store.Challenge, error) {
 		return tx.ApplicationLive(realm, app, 2)

@@ -10,6 +10,11 @@ CREATE INDEX challenges_due_to_decide ON challenges (decide_by) WHERE state IN (
 CREATE INDEX challenges_due_to_redeem ON challenges (redeem_by) WHERE state = 'approved';
 CREATE INDEX challenges_over ON challenges (realm, created_at)
     WHERE state IN ('redeemed', 'denied', 'failed', 'expired', 'cancelled');
+CREATE INDEX challenges_live_by_provenance ON challenges
+    (realm, user_id, provenance_class, provenance_key, state, decide_by, redeem_by)
+    WHERE state IN ('pending', 'answered', 'approved');
+CREATE INDEX challenges_listed ON challenges (realm, user_id, created_at, id)
+    WHERE rung AND state IN ('pending', 'answered');
 CREATE INDEX enrolments_due_to_claim ON enrolments (claim_by) WHERE state = 'invited';
 CREATE INDEX enrolments_due_to_confirm ON enrolments (confirm_by) WHERE state = 'claimed';
 
