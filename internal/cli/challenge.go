@@ -125,22 +125,22 @@ func end(s client.State) error {
 }
 
 type challengeCreate struct {
-	User                string   `arg:"" help:"Name, alias or id of the user."`
-	Kind                string   `enum:"login,step_up,transaction" default:"login" help:"What is asked for: login, step_up or transaction."`
-	Match               []string `enum:"scan,digits,digits_back,number,choice,tap" placeholder:"KIND" help:"How the prompt is bound to the page: scan, digits, digits_back, number, choice, tap. May be repeated."`
-	MinBits             int      `placeholder:"BITS" help:"Least strength of that; above 20 leaves scan."`
-	Reason              string   `placeholder:"TEXT" help:"Why, as the prompt shows it."`
-	Detail              []string `sep:"none" placeholder:"LABEL=VALUE" help:"A line of what is approved. May be repeated."`
-	IP                  string   `name:"ip" placeholder:"ADDRESS" help:"Address of the browser that asks."`
-	UserAgent           string   `placeholder:"TEXT" help:"User agent of that browser."`
-	BrowserID           string   `name:"browser-id" placeholder:"ID" help:"The application's own name for that browser."`
-	BrowserProof        string   `placeholder:"PROOF" help:"Proof of a known browser."`
-	Source              string   `placeholder:"NAME" help:"Host or NAS that asks."`
-	PasswordFile        string   `placeholder:"FILE" help:"File with the user's password; - for standard input."`
-	FirstFactorAsserted bool     `help:"The application checked a first factor itself."`
-	Nonce               string   `placeholder:"TEXT" help:"Text that the grant will carry."`
-	Wait                bool     `help:"Wait until it is decided."`
-	NoQR                bool     `name:"no-qr" help:"Draw no QR code."`
+	User         string   `arg:"" help:"Name, alias or id of the user."`
+	Kind         string   `enum:"login,step_up,transaction" default:"login" help:"What is asked for: login, step_up or transaction."`
+	Match        []string `enum:"scan,digits,digits_back,number,choice,tap" placeholder:"KIND" help:"How the prompt is bound to the page: scan, digits, digits_back, number, choice, tap. May be repeated."`
+	MinBits      int      `placeholder:"BITS" help:"Least strength of that; above 20 leaves scan."`
+	Reason       string   `placeholder:"TEXT" help:"Why, as the prompt shows it."`
+	Detail       []string `sep:"none" placeholder:"LABEL=VALUE" help:"A line of what is approved. May be repeated."`
+	IP           string   `name:"ip" placeholder:"ADDRESS" help:"Address of the browser that asks."`
+	UserAgent    string   `placeholder:"TEXT" help:"User agent of that browser."`
+	BrowserID    string   `name:"browser-id" placeholder:"ID" help:"The application's own name for that browser."`
+	BrowserProof string   `placeholder:"PROOF" help:"Proof of a known browser."`
+	Source       string   `placeholder:"NAME" help:"Host or NAS that asks."`
+	PasswordFile string   `placeholder:"FILE" help:"File with the user's password; - for standard input."`
+	Asserted     bool     `help:"The application checked a first factor itself."`
+	Nonce        string   `placeholder:"TEXT" help:"Text that the grant will carry."`
+	Wait         bool     `help:"Wait until it is decided."`
+	NoQR         bool     `name:"no-qr" help:"Draw no QR code."`
 }
 
 // Help gives examples.
@@ -219,7 +219,7 @@ func (v *challengeCreate) request(a *app) (client.NewChallenge, error) {
 	}); where != (client.RequestContext{}) {
 		n.Context = &where
 	}
-	if v.FirstFactorAsserted {
+	if v.Asserted {
 		n.FirstFactor = client.FirstFactorAsserted
 	}
 	if v.PasswordFile == "" {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,10 +61,8 @@ func codeOf(err error) int {
 	if code == string(client.RateLimited) {
 		return codeLimited
 	}
-	if state != "" {
-		return codeOfState(client.State(state))
-	}
-	return codeError
+	// An error is never a success, also where the challenge has one behind it.
+	return cmp.Or(codeOfState(client.State(state)), codeError)
 }
 
 // codeOfState is how the program ends when a challenge is in that state.
