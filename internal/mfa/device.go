@@ -74,7 +74,7 @@ type (
 		NewKey     bool
 		Quarantine time.Duration
 	}
-	// Answered counts a right or wrong answer given by the device.
+	// DeviceAnswered counts a right or wrong answer given by the device.
 	DeviceAnswered struct{ Right bool }
 )
 

@@ -233,13 +233,12 @@ func (s *scope) now(w *world, i int) stage {
 
 // verdict is what has to come of a message.
 type verdict struct {
-	ghost    ghost
-	law      string   // that was not met
-	refused  bool     // the answer is an error
-	code     mfa.Code // that the answer has to have, if that matters
-	effects  mfa.Effects
-	reason   mfa.CancelReason // of a cancellation
-	evidence mfa.Evidence
+	ghost   ghost
+	law     string   // that was not met
+	refused bool     // the answer is an error
+	code    mfa.Code // that the answer has to have, if that matters
+	effects mfa.Effects
+	reason  mfa.CancelReason // of a cancellation
 }
 
 // judge says what has to come of a message, by the laws and the oracle's own record.

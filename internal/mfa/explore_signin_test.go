@@ -333,8 +333,9 @@ func (s *scope) label(a act) string {
 		return s.admin[n]
 	case actClock:
 		return fmt.Sprintf("the clock says %v", instants[n].Sub(signinStart))
+	default:
+		return "the second challenge is created"
 	}
-	return "the second challenge is created"
 }
 
 func (s *scope) next(w world, emit func(a act, to world, broken string)) {
