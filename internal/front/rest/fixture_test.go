@@ -2,7 +2,6 @@ package rest
 
 import (
 	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -408,6 +407,3 @@ func (a answer) problem() string {
 	p := a.into(new(httpkit.Problem)).(*httpkit.Problem)
 	return strings.ReplaceAll(string(a.body), p.RequestID, "")
 }
-
-// background is for what outlives the test's context.
-func background() context.Context { return context.Background() }

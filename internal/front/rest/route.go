@@ -23,6 +23,8 @@ const (
 	// maxBody and bodyTime limit the body of a request.
 	maxBody  = 64 << 10
 	bodyTime = 10 * time.Second
+	// maxRun is how long a request may run, apart from the wait that it asks for.
+	maxRun = replay.MaxRun
 	// maxWait is the longest wait of a long poll.
 	maxWait = 60 * time.Second
 )
@@ -202,7 +204,8 @@ func origin(r *http.Request, a access, by application.Caller) audit.Origin {
 
 // answer carries the request out, or gives the stored answer of its idempotency key.
 func (h *Handler) answer(w http.ResponseWriter, c *call, e *endpoint, body []byte) {
-	ctx := c.r.Context()
+	ctx, cancel := context.WithTimeout(c.r.Context(), maxRun+time.Duration(c.number("wait"))*time.Second)
+	defer cancel()
 	if c.key == "" || e.keyed != keyOptional {
 		h.perform(ctx, w, c, e)
 		return

@@ -71,9 +71,12 @@ type stream struct {
 
 // change is one state of one challenge.
 type change struct {
-	id mfa.ChallengeID
-	at mfa.Instant
+	id    mfa.ChallengeID
+	state mfa.State
+	at    mfa.Instant
 }
+
+func changeOf(v authn.View) change { return change{v.ID, v.State, v.ChangedAt} }
 
 func (c *call) streamScope() string {
 	return string(keys.Encode(string(c.by.Realm), string(c.by.Application.ID), "challenge events"))
@@ -98,6 +101,8 @@ func (h *Handler) stream(w http.ResponseWriter, c *call) error {
 	} else if err := s.settle(ctx, func(authn.View) error { return nil }); err != nil {
 		return err // what is there already is old, not late
 	}
+	// The deadlines of this stream are not those of the connection's next request.
+	defer func() { _ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) }()
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // proxies that buffer break streams
 	w.WriteHeader(http.StatusOK)
@@ -175,13 +180,13 @@ func (s *stream) settle(ctx context.Context, fn func(authn.View) error) error {
 		}
 		for _, v := range list {
 			p.At, p.ID = v.ChangedAt, string(v.ID)
-			if _, done := s.sent[change{v.ID, v.ChangedAt}]; done {
+			if _, done := s.sent[changeOf(v)]; done {
 				continue
 			}
 			if err := fn(v); err != nil {
 				return err
 			}
-			s.sent[change{v.ID, v.ChangedAt}] = v.ChangedAt
+			s.sent[changeOf(v)] = v.ChangedAt
 		}
 		if len(list) < batch {
 			return nil
@@ -192,7 +197,7 @@ func (s *stream) settle(ctx context.Context, fn func(authn.View) error) error {
 // send writes one change, unless it was sent. The cursor lies an overlap back: what becomes visible
 // late is not lost to a caller who resumes.
 func (s *stream) send(v authn.View) error {
-	key := change{v.ID, v.ChangedAt}
+	key := changeOf(v)
 	if _, done := s.sent[key]; done {
 		return nil
 	}
