@@ -8,7 +8,6 @@ import (
 
 	tea "github.com/charmbracelet/bubbletea"
 	"github.com/charmbracelet/lipgloss"
-	"github.com/muesli/termenv"
 
 	"github.com/nodauth/nod/authenticator"
 	"github.com/nodauth/nod/protocol"
@@ -33,11 +32,11 @@ type Config struct {
 func Run(ctx context.Context, c Config) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	renderer := lipgloss.NewRenderer(c.Out)
+	styled := c.Out
 	if !c.Color {
-		renderer.SetColorProfile(termenv.Ascii)
+		styled = io.Discard // which is no terminal, and so has no colours
 	}
-	m := &model{now: time.Now, look: newLook(renderer), lost: make(map[int]error)}
+	m := &model{now: time.Now, look: newLook(lipgloss.NewRenderer(styled)), lost: make(map[int]error)}
 	for _, a := range c.Accounts {
 		m.accounts = append(m.accounts, a.Label)
 	}
