@@ -204,19 +204,22 @@ func (c Config) database() string {
 
 // Setting is one key of the configuration.
 type Setting struct {
-	Key   string // dotted
-	Env   string
-	Help  string
-	Value string // secrets are redacted
+	Key   string `json:"key"` // dotted
+	Env   string `json:"variable"`
+	Help  string `json:"help"`
+	Value string `json:"value"` // secrets are redacted
 }
 
 // Settings lists every key with its value, in the order of the file.
 func (c Config) Settings() []Setting {
 	var out []Setting
-	walk(reflect.ValueOf(&c).Elem(), "", func(key, help string, v reflect.Value) error {
+	err := walk(reflect.ValueOf(&c).Elem(), "", func(key, help string, v reflect.Value) error {
 		out = append(out, Setting{Key: key, Env: envName(key), Help: help, Value: printed(v)})
 		return nil
 	})
+	if err != nil {
+		panic("server: " + err.Error()) // the function above returns none
+	}
 	return out
 }
 
@@ -253,7 +256,7 @@ func walk(v reflect.Value, prefix string, visit func(key, help string, v reflect
 	return nil
 }
 
-// ClientVariables are the NOD_ variables that are not configuration of the server: the command
+// clientVariables are the NOD_ variables that are not configuration of the server: the command
 // line reads them.
 var clientVariables = map[string]bool{
 	"NOD_URL": true, "NOD_API_KEY": true, "NOD_API_KEY_FILE": true, "NOD_CONFIG": true,
