@@ -219,23 +219,49 @@ func (s *Service) lockDown(ctx context.Context, tx store.Tx, h challenge.Held) e
 	if err != nil {
 		return err
 	}
-	same := slices.DeleteFunc(live, func(c store.Challenge) bool { return c.Provenance != h.Provenance || c.ID == h.ID })
+	same := slices.DeleteFunc(live, func(c store.Challenge) bool { return c.ID == h.ID || !fromThere(c, h) })
 	_, err = s.c.Challenges.CancelLive(tx, same, mfa.Cancel{Reason: mfa.CancelReported}, func(c challenge.Held) challenge.Recorder {
 		return recorder(ctx, tx, c, "")
 	})
 	if err != nil {
 		return err
 	}
-	if h.Provenance.Class == mfa.KnownBrowser {
-		err := tx.DeleteBrowser(h.Realm, h.User, h.Provenance.Key)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return fmt.Errorf("forget reported browser: %w", err)
-		}
-		err = recorder(ctx, tx, h, "")(audit.BrowserForgotten, map[string]string{"browser": h.Provenance.Key, "reason": "reported"})
-		if err != nil {
-			return err
-		}
+	if err := s.forget(ctx, tx, h); err != nil {
+		return err
 	}
 	tx.Wake(store.WakeUser(h.Realm, h.User))
 	return recorder(ctx, tx, h, "")(audit.UserReported, map[string]string{"provenance": string(h.Provenance.Class)})
+}
+
+// fromThere says whether a challenge is of the reported one's provenance, or of what that one's
+// approval made known.
+func fromThere(c store.Challenge, h challenge.Held) bool {
+	switch c.Provenance {
+	case h.Provenance:
+		return true
+	case mfa.Provenance{Class: mfa.KnownBrowser, Key: h.Browser}, mfa.Provenance{Class: mfa.KnownSource, Key: h.Source}:
+		return true
+	}
+	return false
+}
+
+// forget makes a reported challenge's browser and source strangers, also when they became known by
+// that very challenge.
+func (s *Service) forget(ctx context.Context, tx store.Tx, h challenge.Held) error {
+	if h.Source != "" {
+		if err := tx.PutSource(h.Realm, h.User, h.Source, 0); err != nil {
+			return fmt.Errorf("forget reported source: %w", err)
+		}
+	}
+	if h.Browser == "" {
+		return nil
+	}
+	err := tx.DeleteBrowser(h.Realm, h.User, h.Browser)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("forget reported browser: %w", err)
+	}
+	return recorder(ctx, tx, h, "")(audit.BrowserForgotten, map[string]string{"browser": h.Browser, "reason": "reported"})
 }
