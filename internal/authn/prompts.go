@@ -175,6 +175,9 @@ func (s *Service) addPrompts(tx store.Tx, d store.Device, named mfa.ChallengeID,
 		if err != nil {
 			return err
 		}
+		if sc.facts.LockedDown && c.Provenance.Class == mfa.Stranger && c.ID != named {
+			continue // rung before the user said "not me"
+		}
 		item := protocol.PromptItem{
 			JWS: c.PromptJWS, Others: sc.others(h), MatchNow: []protocol.Match{}, TriesLeft: c.TriesLeft(),
 		}
