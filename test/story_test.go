@@ -1,8 +1,10 @@
 package test
 
 import (
+	"encoding/base32"
 	"encoding/json"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -34,7 +36,7 @@ func TestStories(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"get": get, "advance": advance, "wrong": wrong,
+			"get": get, "advance": advance, "wrong": wrong, "totp": totpCode,
 		},
 	})
 }
@@ -73,6 +75,19 @@ func advance(ts *testscript.TestScript, neg bool, args []string) {
 	d, err := time.ParseDuration(args[0])
 	ts.Check(err)
 	ts.Value("offset").(*atomic.Int64).Add(int64(d))
+}
+
+// totp VARIABLE SECRET STEP gives the code of a step relative to now by the server's clock.
+func totpCode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: totp VARIABLE SECRET STEP")
+	}
+	seed, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(args[1])
+	ts.Check(err)
+	step, err := strconv.ParseInt(args[2], 10, 64)
+	ts.Check(err)
+	now := time.Now().Add(time.Duration(ts.Value("offset").(*atomic.Int64).Load()))
+	ts.Setenv(args[0], hotp(seed, now.Unix()/30+step))
 }
 
 // wrong VARIABLE DIGITS gives other digits.

@@ -242,6 +242,10 @@ func (v *authRotate) Run(a *app, parent *authenticatorCmd) error {
 	if err := d.Rotate(a.ctx); err != nil {
 		return err
 	}
+	// What the server makes of it is told by a poll; prompts are left for who watches.
+	if _, err := d.Poll(a.ctx, 0); err != nil {
+		return err
+	}
 	if acc, err = d.Account(); err != nil {
 		return err
 	}
