@@ -26,6 +26,8 @@ func TestBombing(t *testing.T) {
 	for _, from := range []obj{source, sudo} { // the owner has approved from there before
 		n.approve(app, d, n.challenge(app, "ada", from))
 	}
+	b := n.browser()
+	b.remembered(app, "ada", d)
 	rungBefore := rung(n, who)
 
 	var apps []string
@@ -57,10 +59,10 @@ func TestBombing(t *testing.T) {
 		t.Errorf("%d prompts of strangers are on the device, want at most 1", len(shown))
 	}
 
-	for _, from := range []obj{source, sudo} {
+	for _, from := range []obj{source, sudo, b.from("ada")} {
 		c := n.challenge(app, "ada", from)
 		if c.get("push.listed") != "true" {
-			t.Errorf("the owner's own source does not ring: %s", c.body)
+			t.Errorf("the owner's own browser or source does not ring: %s", c.body)
 		}
 		n.approve(app, d, c)
 	}
