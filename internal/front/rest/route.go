@@ -3,6 +3,7 @@ package rest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"reflect"
@@ -325,7 +326,7 @@ func decode[In any](reg huma.Registry, schema *huma.Schema, r *http.Request, bod
 
 // invalid gives what the schema says of a member, without the value that was sent.
 func invalid(err error) error {
-	d, ok := err.(*huma.ErrorDetail) //nolint:errorlint // what huma.Validate puts there
+	d, ok := errors.AsType[*huma.ErrorDetail](err)
 	if !ok {
 		return mfa.Errorf(mfa.Invalid, mfa.ReasonMalformed, "The request does not have the form that the OpenAPI document gives.")
 	}

@@ -3,6 +3,7 @@ package rest
 import (
 	"bytes"
 	"context"
+	"log/slog"
 	"net/http"
 	"reflect"
 	"time"
@@ -106,10 +107,7 @@ func (h *Handler) stream(w http.ResponseWriter, c *call) error {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // proxies that buffer break streams
 	w.WriteHeader(http.StatusOK)
-	if err := s.write([]byte(": nod\n\n")); err != nil {
-		return nil //nolint:nilerr // the caller is gone
-	}
-	if s.follow(ctx) == nil {
+	if s.write([]byte(": nod\n\n")) == nil && s.follow(ctx) == nil {
 		_ = s.write([]byte(reconnect)) // the caller may be gone
 	}
 	return nil
@@ -160,7 +158,7 @@ func (s *stream) stopping() bool {
 // fail notes why the stream is cut; the caller resumes it.
 func (s *stream) fail(err error) error {
 	if s.c.r.Context().Err() == nil && mfa.CodeOf(err) == mfa.Internal {
-		s.Handler.c.Logger.ErrorContext(s.c.r.Context(), "stream of challenges failed", "error", err)
+		s.Handler.c.Logger.ErrorContext(s.c.r.Context(), "stream of challenges failed", slog.Any("error", err))
 	}
 	return err
 }
