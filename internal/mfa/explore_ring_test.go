@@ -296,7 +296,7 @@ func ringScopes(whole bool) []*ringScope {
 	source := mfa.Provenance{Class: mfa.KnownSource, Key: "K1"}
 	of := func(name string, a, b mfa.Provenance, want ...string) *ringScope {
 		return &ringScope{
-			name: name, sides: [2]mfa.Provenance{a, b}, left: bound[uint8](whole, 5, 3), acts: ringActs(),
+			name: name, sides: [2]mfa.Provenance{a, b}, left: bound[uint8](whole, 4, 3), acts: ringActs(),
 			want: append(want, "both listed", "waiting"),
 		}
 	}

@@ -230,7 +230,7 @@ func scopeFlips() *scope {
 func scopeBack(whole bool) *scope {
 	a := toA()
 	messages := append(
-		a.applications(),
+		bound(whole, a.applications(), []message{a.redeems("app_1", "k1"), a.redeems("app_1", "k2"), a.cancels("app_1")}),
 		a.approves(oldDevice, mfa.DigitsBack), a.approves(newDevice, mfa.DigitsBack), a.approves(oldDevice, mfa.Number),
 		a.approves(oldDevice, mfa.DigitsBack).with("remember", remembering),
 		a.approves(newDevice, mfa.Digits).with("remember, without app lock", func(m *message) { m.ask, m.noUV = true, true }),
