@@ -33,6 +33,9 @@ type Poll struct {
 // there is, else after the wait. It returns Forbidden once the device is gone.
 func (s *Service) Prompts(ctx context.Context, p Poll) (protocol.PollAnswer, error) {
 	d := p.Device
+	if err := s.noteSeen(ctx, d); err != nil {
+		return protocol.PollAnswer{}, err
+	}
 	w := s.c.Hub.Register(store.WakeUser(d.Realm, d.User), store.WakeRealm(d.Realm))
 	defer w.Close()
 	end := time.Now().Add(p.Wait)
@@ -54,6 +57,21 @@ func (s *Service) Prompts(ctx context.Context, p Poll) (protocol.PollAnswer, err
 		}
 		again = w.Park(ctx, min(left, a.nextLimit()))
 	}
+}
+
+// noteSeen keeps when the device was last heard of, to the hour.
+func (s *Service) noteSeen(ctx context.Context, d store.Device) error {
+	now, err := s.Now(ctx)
+	if err != nil || now < d.SeenAt.Add(device.SeenEvery) {
+		return err
+	}
+	return s.c.Store.Update(ctx, func(tx store.Tx) error {
+		d, err := s.c.Devices.Current(tx, d)
+		if err != nil {
+			return err
+		}
+		return s.c.Devices.Seen(tx, &d)
+	})
 }
 
 type answer struct {
