@@ -121,6 +121,63 @@ func TestSlowBody(t *testing.T) {
 	})
 }
 
+// TestRestOfARequest sends a request that is answered before it is whole, and never the rest.
+func TestRestOfARequest(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		conn := dial(t, http.NotFoundHandler())
+		go func() { _, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\nab") }()
+		start := time.Now()
+		if _, err := io.ReadAll(conn); err != nil { // to the end of the connection
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took > 10*time.Second {
+			t.Errorf("the connection was held for %v", took)
+		}
+	})
+}
+
+// TestConnectionAfterAnUnreadBody answers without reading a small body that comes in time, and
+// serves the next request.
+func TestConnectionAfterAnUnreadBody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		conn := dial(t, http.NotFoundHandler())
+		in := bufio.NewReader(conn)
+		for range 2 {
+			go func() { _, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello") }()
+			res, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, res.Body)
+			time.Sleep(time.Minute)
+		}
+	})
+}
+
+// TestAnswerThatNobodyTakes leaves an answer unread: the handler is not held for ever.
+func TestAnswerThatNobodyTakes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		done := make(chan time.Duration, 1)
+		conn := dial(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			start := time.Now()
+			_, _ = w.Write(make([]byte, 1<<20))
+			done <- time.Since(start)
+		}))
+		_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		select {
+		case took := <-done:
+			if took > 5*time.Minute {
+				t.Errorf("the handler was held for %v", took)
+			}
+		case <-time.After(time.Hour):
+			t.Error("the handler is held for ever")
+		}
+	})
+}
+
 func TestLongPollOutlivesTheBodyLimit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -252,10 +252,7 @@ func TestNewServer(t *testing.T) {
 	if s.ReadHeaderTimeout <= 0 || s.IdleTimeout <= 0 || s.MaxHeaderBytes <= 0 {
 		t.Errorf("a limit is missing: %v %v %d", s.ReadHeaderTimeout, s.IdleTimeout, s.MaxHeaderBytes)
 	}
-	if s.ReadTimeout != 0 || s.WriteTimeout != 0 {
-		t.Errorf("a limit that would cut long polls: %v %v", s.ReadTimeout, s.WriteTimeout)
-	}
-	if time.Duration(0) == s.ReadHeaderTimeout {
-		t.Error("no header limit")
+	if longest := 90 * time.Second; s.ReadTimeout != 0 || s.WriteTimeout < longest {
+		t.Errorf("a limit that cuts long polls, or none at all: %v %v", s.ReadTimeout, s.WriteTimeout)
 	}
 }

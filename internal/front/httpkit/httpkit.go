@@ -22,20 +22,35 @@ const (
 	headerTime     = 10 * time.Second
 	idleTime       = 2 * time.Minute
 	maxHeaderBytes = 16 << 10
+	// answerTime is longer than any long poll: what is not taken by then is taken by nobody. A
+	// stream sets deadlines of its own.
+	answerTime = 2 * time.Minute
+	// restTime is how long a client may go on sending a request that was answered already.
+	restTime = 5 * time.Second
 )
 
-// NewServer makes the server of a listener, with limits for headers and idle connections.
-// It has no limit for a whole exchange, since a long poll is one: bodies are limited by
-// [Body]. What net/http itself reports, such as failed TLS handshakes, is logged at level
+// NewServer makes the server of a listener, with limits for headers, idle connections, answers
+// that nobody takes and the rest of requests that nobody reads. Bodies that are read are limited
+// by [Body]. What net/http itself reports, such as failed TLS handshakes, is logged at level
 // debug: strangers cause it.
 func NewServer(h http.Handler, logger *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler:           h,
+		Handler:           limitRest(h),
 		ReadHeaderTimeout: headerTime,
+		WriteTimeout:      answerTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
+}
+
+// limitRest ends the connection of a client that goes on sending, byte by byte, what next did not
+// read: the server waits for the rest of a request before it takes another one.
+func limitRest(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() { _ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(restTime)) }()
+		next.ServeHTTP(w, r)
+	})
 }
 
 // exchange is what is known of a request under way. It is written by the goroutine of the
