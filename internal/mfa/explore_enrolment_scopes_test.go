@@ -37,7 +37,7 @@ func scopeTickets(whole bool) *enrolScope {
 		)
 	}
 	return &enrolScope{
-		name: "tickets", acts: acts, left: 1, clock: bound(whole, [2]int8{0, 4}, [2]int8{0, 2}),
+		name: "tickets", acts: acts, left: 1, clock: bound(whole, [2]int8{0, 3}, [2]int8{0, 2}),
 		want: []string{
 			"ticket invited", "ticket claimed", "ticket confirmed", "ticket expired", "ticket cancelled", "ticket refused",
 			"device claimed", "device active", "device refused", "a newcomer in quarantine",
@@ -68,7 +68,7 @@ func scopeVeto(whole bool) *enrolScope {
 		}
 	}
 	return &enrolScope{
-		name: "veto", acts: acts, left: bound[uint8](whole, 2, 1), clock: bound(whole, [2]int8{1, 5}, [2]int8{1, 4}),
+		name: "veto", acts: acts, left: bound[uint8](whole, 2, 1), clock: [2]int8{1, 4},
 		want: []string{
 			"device active", "device suspended", "device revoked", "a newcomer in quarantine", "a newcomer out of quarantine",
 		},

@@ -359,8 +359,7 @@ func scopePair(whole bool) *scope {
 		second: challengeOf("B", "app_2", mfa.Strangers, func(c *mfa.Challenge) {
 			c.Matches, c.Expect.Digits = mfa.MatchesOf(mfa.DigitsBack, mfa.Digits, mfa.Number), "333333"
 		}),
-		messages: messages, admin: []string{"lift the report"}, left: bound[uint8](whole, 1, 0),
-		clock: bound(whole, [2]int8{1, 3}, [2]int8{1, 2}), fresh: modeQuarantined,
+		messages: messages, clock: bound(whole, [2]int8{1, 3}, [2]int8{1, 2}), fresh: modeQuarantined,
 		want: bound(whole, append(always, "answered", "cancelled: reported"), []string{"answered", "redeemed"}),
 	}
 }
