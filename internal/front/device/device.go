@@ -27,6 +27,9 @@ import (
 // noncePurpose separates these nonces from others that the same root gives.
 const noncePurpose = "device"
 
+// bodyTime is how long a message may take to come.
+const bodyTime = 10 * time.Second
+
 // Config of the Front. All members but Authenticator are required.
 type Config struct {
 	Pipeline      *authn.Service
@@ -80,9 +83,10 @@ type reply struct {
 
 func ok(body any) (reply, error) { return reply{http.StatusOK, body}, nil }
 
-// answer writes a handler's reply or error.
+// answer reads a request's body, within limits, and writes a handler's reply or error.
 func (f *Front) answer(h func(*http.Request, http.Header) (reply, error)) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	limit := httpkit.Limit{Bytes: protocol.MaxMessage, Time: bodyTime}
+	return httpkit.Body(f.c.Logger, limit, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		out, err := h(r, w.Header())
 		if err != nil {
@@ -101,22 +105,17 @@ func (f *Front) answer(h func(*http.Request, http.Header) (reply, error)) http.H
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(out.status)
 		_, _ = w.Write(text) // the caller is gone if this fails
-	})
+	}))
 }
 
 // read gives the message of a request, checked in form and address.
 func (f *Front) read(r *http.Request, typ protocol.Type) (*protocol.Message, error) {
 	if r.Header.Get("Content-Type") != protocol.ContentType {
-		return nil, httpkit.WithStatus(http.StatusUnsupportedMediaType,
-			mfa.Errorf(mfa.Invalid, mfa.ReasonMediaType, "Send the message with Content-Type %s.", protocol.ContentType))
+		return nil, mfa.Errorf(mfa.Invalid, mfa.ReasonMediaType, "Send the message with Content-Type %s.", protocol.ContentType)
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, protocol.MaxMessage+1))
+	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return nil, &mfa.Error{Code: mfa.Invalid, Reason: mfa.ReasonMalformed, Message: "The message could not be read to its end.", Err: err}
-	}
-	if len(body) > protocol.MaxMessage {
-		return nil, httpkit.WithStatus(http.StatusRequestEntityTooLarge,
-			mfa.Errorf(mfa.Invalid, mfa.ReasonBodyTooLarge, "A message has at most %d bytes.", protocol.MaxMessage))
 	}
 	m, err := protocol.Parse(typ, body)
 	if err != nil {

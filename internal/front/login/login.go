@@ -20,6 +20,9 @@ import (
 
 const noncePurpose = "browser"
 
+// bodyTime is how long a message may take to come.
+const bodyTime = 10 * time.Second
+
 // Config of the Front. All members are required.
 type Config struct {
 	Pipeline *authn.Service
@@ -43,7 +46,8 @@ func New(c Config) (*Front, error) {
 
 // Mount adds the routes.
 func (f *Front) Mount(mux *http.ServeMux) {
-	mux.Handle("POST "+protocol.PathBrowserProofs, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	limit := httpkit.Limit{Bytes: protocol.MaxMessage, Time: bodyTime}
+	mux.Handle("POST "+protocol.PathBrowserProofs, httpkit.Body(f.c.Logger, limit, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		proof, err := f.prove(r, w.Header())
 		if err != nil {
@@ -52,18 +56,17 @@ func (f *Front) Mount(mux *http.ServeMux) {
 		}
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(protocol.ProofAnswer{Proof: proof}) // the caller is gone if this fails
-	}))
+	})))
 }
 
 // prove checks the browser's signature and gives a proof, the same for every name.
 func (f *Front) prove(r *http.Request, header http.Header) (string, error) {
 	if r.Header.Get("Content-Type") != protocol.ContentType {
-		return "", httpkit.WithStatus(http.StatusUnsupportedMediaType,
-			mfa.Errorf(mfa.Invalid, mfa.ReasonMediaType, "Send the message with Content-Type %s.", protocol.ContentType))
+		return "", mfa.Errorf(mfa.Invalid, mfa.ReasonMediaType, "Send the message with Content-Type %s.", protocol.ContentType)
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, protocol.MaxMessage+1))
-	if err != nil || len(body) > protocol.MaxMessage {
-		return "", mfa.Errorf(mfa.Invalid, mfa.ReasonMalformed, "The message could not be read, or is too long.")
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return "", mfa.Errorf(mfa.Invalid, mfa.ReasonMalformed, "The message could not be read to its end.")
 	}
 	m, err := protocol.Parse(protocol.TypeBrowser, body)
 	if err != nil {
