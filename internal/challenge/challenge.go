@@ -100,7 +100,8 @@ type Held struct {
 }
 
 // Make writes a new challenge with its prompt. The same work is done for a user who does not
-// exist.
+// exist. It returns Invalid if what is to be shown does not fit into a prompt, and wraps
+// store.ErrExists if the id is taken.
 func (s *Service) Make(tx Writer, signer Signer, spec Spec) (Held, error) {
 	now := tx.Now()
 	if spec.ID == "" {
@@ -135,6 +136,9 @@ func (s *Service) Make(tx Writer, signer Signer, spec Spec) (Held, error) {
 		}
 		if h.PromptJWS, err = signer.Sign(string(protocol.TypePrompt), payload); err != nil {
 			return Held{}, fmt.Errorf("sign prompt: %w", err)
+		}
+		if len(h.PromptJWS) > protocol.MaxMessage { // every device would refuse it
+			return Held{}, mfa.InvalidField("details", "The reason and the details together are too long for a prompt.")
 		}
 		h.Prompt = protocol.PromptSHA256(payload)
 	}
