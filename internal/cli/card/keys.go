@@ -10,15 +10,17 @@ import (
 	"github.com/nodauth/nod/protocol"
 )
 
-// maxTyped is the length of the text of a QR code and some.
-const maxTyped = 128
+const (
+	maxTyped    = 128 // the length of the text of a QR code and some
+	maxTogether = 8   // keys that come together and were typed; terminals do not always mark what is pasted
+)
 
 // key handles one key.
 func (m *model) key(k tea.KeyMsg) tea.Cmd {
 	if k.Type == tea.KeyCtrlC {
 		return tea.Quit
 	}
-	if k.Paste {
+	if k.Paste || len(k.Runes) > maxTogether {
 		m.say("Pasting is not taken: type what the login page shows")
 		return nil
 	}
@@ -75,6 +77,8 @@ func (m *model) cardKey(e *entry, k tea.KeyMsg) tea.Cmd {
 		if scannable(e.prompt) && !e.prompt.UpdateRequired {
 			e.scan, e.input, e.note = true, "", ""
 		}
+	case "r":
+		e.keep = rememberable(e.prompt) && !e.keep
 	case "backspace":
 		e.input = e.input[:max(0, len(e.input)-1)]
 	case "esc":
@@ -89,8 +93,9 @@ func (m *model) cardKey(e *entry, k tea.KeyMsg) tea.Cmd {
 	case "enter":
 		return m.enter(e)
 	default:
-		if digits(name) && len(name) == 1 && len(e.input) < 6 {
-			e.input, e.note = e.input+name, ""
+		// Keys typed quickly come together.
+		if digits(name) {
+			e.input, e.note = (e.input + name)[:min(len(e.input+name), 6)], ""
 		}
 	}
 	return nil
@@ -144,6 +149,11 @@ func (m *model) sureKey(e *entry, k tea.KeyMsg) tea.Cmd {
 	return nil
 }
 
+// rememberable says whether a browser asks that is not known.
+func rememberable(p authenticator.Prompt) bool {
+	return p.Kind == protocol.KindLogin && p.Context.Browser != "" && !p.Context.KnownBrowser
+}
+
 func (m *model) move(by int) {
 	i := slices.IndexFunc(m.entries, func(e entry) bool { return e.prompt.Challenge == m.focus })
 	n := len(m.entries)
@@ -154,7 +164,7 @@ func (m *model) approve(e *entry, a authenticator.Approval) tea.Cmd {
 	if e.prompt.UpdateRequired {
 		return nil
 	}
-	a.Shown = e.shown
+	a.Shown, a.Remember = e.shown, e.keep
 	return m.send(e, act{verb: approve, approval: a})
 }
 

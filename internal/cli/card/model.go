@@ -58,6 +58,7 @@ type entry struct {
 	shown   time.Time
 	opened  bool   // the person began to answer it
 	input   string // typed so far
+	keep    bool   // remember the browser
 	scan    bool   // the text of a QR code is being typed
 	note    string // what came of the last try
 	back    string // digits to be typed into the login page

@@ -96,6 +96,8 @@ func TestAnswers(t *testing.T) {
 		{"typed code", prompt("ch_a", protocol.MatchScan), []string{"s", scan, "enter"}, &act{verb: approve, approval: authenticator.Approval{Match: protocol.MatchScan, Answer: "Dw4NDAsKCQgHBgUEAwIBAA"}}},
 		{"a link in its place", prompt("ch_a", protocol.MatchScan), []string{"s", "https://nod.test/p#ch_a.Dw4NDAsKCQgHBgUEAwIBAA", "enter"}, nil},
 		{"another page's code", prompt("ch_b", protocol.MatchScan), []string{"s", scan, "enter"}, nil},
+		{"remembered", prompt("ch_a", protocol.MatchDigits), []string{"r", "042137", "enter"}, &act{verb: approve, approval: authenticator.Approval{Match: protocol.MatchDigits, Answer: "042137", Remember: true}}},
+		{"not remembered", prompt("ch_a", protocol.MatchDigits), []string{"r", "042137", "r", "enter"}, &act{verb: approve, approval: authenticator.Approval{Match: protocol.MatchDigits, Answer: "042137"}}},
 		{"deny", prompt("ch_a", protocol.MatchDigits), []string{"12", "d"}, &act{verb: deny}},
 		{"not me", prompt("ch_a", protocol.MatchDigits), []string{"n", "n"}, &act{verb: report}},
 		{"not me, taken back", prompt("ch_a", protocol.MatchDigits), []string{"n", "d"}, nil},
@@ -131,8 +133,24 @@ func TestPasteIsNotTaken(t *testing.T) {
 	s.press("enter", "s")
 	s.Update(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("NOD1:ch_a.Dw4NDAsKCQgHBgUEAwIBAA"), Paste: true})
 	s.press("enter")
+	s.Update(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("NOD1:ch_a.Dw4NDAsKCQgHBgUEAwIBAA")})
+	s.press("enter")
 	if len(s.sent) != 0 {
 		t.Errorf("pasted text approved: %+v", s.sent)
+	}
+}
+
+func TestKeysTypedQuicklyComeTogether(t *testing.T) {
+	t.Parallel()
+	s := newScreen("jo")
+	s.list(0, prompt("ch_a", protocol.MatchDigits))
+	s.settle()
+	s.Update(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("0421")})
+	s.Update(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("d1")})
+	s.Update(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("379")})
+	s.press("enter")
+	if len(s.sent) != 1 || s.sent[0].approval.Answer != "042137" {
+		t.Errorf("got %+v, want 042137 approved", s.sent)
 	}
 }
 
@@ -298,7 +316,7 @@ func TestCardsLook(t *testing.T) {
 │ Browser   Firefox on Linux (reported by Payroll)                     │
 │                                                                      │
 │ Type the six digits that the page shows:  _                          │
-│ enter approves · s types the text of the QR code                     │
+│ enter approves · s types the QR code · r remembers the browser       │
 │ d denies · n it is not me · tab next · q quits                       │
 ╰──────────────────────────────────────────────────────────────────────╯
 ╔══════════════════════════════════════════════════════════════════════╗

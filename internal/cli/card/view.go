@@ -60,7 +60,7 @@ func (m *model) View() string {
 		b.WriteString(m.look.faint.Render(line) + "\n")
 	}
 	if len(m.entries) == 0 {
-		b.WriteString(m.look.faint.Render("q quits") + "\n")
+		b.WriteString(m.look.faint.Render("A page whose prompt does not come: nod authenticator answer --approve --scan NOD1:…\nq quits") + "\n")
 	}
 	return b.String()
 }
@@ -256,9 +256,15 @@ func (m *model) ask(e entry) []string {
 		more = append(more, "a approves")
 	}
 	if scannable(e.prompt) {
-		more = append(more, "s types the text of the QR code")
+		more = append(more, "s types the QR code")
 	}
-	if len(more) == 0 {
+	if rememberable(e.prompt) && e.keep {
+		out = append(out, "The browser is remembered if you approve.")
+		more = append(more, "r does not")
+	} else if rememberable(e.prompt) {
+		more = append(more, "r remembers the browser")
+	}
+	if len(want) == 0 && !scannable(e.prompt) {
 		return append(out, "This can be approved with another authenticator only.")
 	}
 	return append(out, m.look.faint.Render(strings.Join(more, " · ")))
