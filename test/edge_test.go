@@ -41,3 +41,65 @@ func TestSlowMessages(t *testing.T) {
 		})
 	}
 }
+
+// TestCORS asks as pages do: the authenticator's may use the device protocol, and read the nonce
+// and how long to wait; no other page may use anything.
+func TestCORS(t *testing.T) {
+	t.Parallel()
+	const authenticator = "https://authenticator.example.com"
+	n := start(t, nodeOptions{authenticator: authenticator})
+	const allow, expose = "Access-Control-Allow-Origin", "Access-Control-Expose-Headers"
+	for _, tc := range []struct {
+		method, path, origin, want string
+	}{
+		{"OPTIONS", protocol.PathEnrol, authenticator, authenticator},
+		{"OPTIONS", protocol.PathPrompts, authenticator, authenticator},
+		{"POST", protocol.PathPrompts, authenticator, authenticator},
+		{"GET", protocol.PathWellKnown, authenticator, authenticator},
+		{"OPTIONS", protocol.PathPrompts, "https://evil.example.com", ""},
+		{"OPTIONS", protocol.PathPrompts, authenticator + ".evil.example", ""},
+		{"OPTIONS", protocol.PathPrompts, "null", ""},
+		{"POST", protocol.PathPrompts, "https://evil.example.com", ""},
+		{"OPTIONS", "/v1/challenges", authenticator, ""},
+		{"POST", "/v1/challenges", authenticator, ""},
+		{"OPTIONS", protocol.PathBrowserProofs, authenticator, ""},
+	} {
+		a := n.call("", tc.method, tc.path, nil, "Origin", tc.origin, "Access-Control-Request-Method", "POST")
+		if got := a.header.Get(allow); got != tc.want {
+			t.Errorf("%s %s from %s: %s %q, want %q", tc.method, tc.path, tc.origin, allow, got, tc.want)
+		}
+		if a.header.Get("Access-Control-Allow-Credentials") != "" {
+			t.Errorf("%s %s admits cookies", tc.method, tc.path)
+		}
+		if got := a.header.Get(expose); tc.method == "POST" && tc.want != "" && got != "Nod-Nonce, Retry-After" {
+			t.Errorf("%s %s: %s %q", tc.method, tc.path, expose, got)
+		}
+	}
+}
+
+// TestUnknownDevice says the same to a device that is not known as to one whose signature is wrong.
+func TestUnknownDevice(t *testing.T) {
+	t.Parallel()
+	n := start(t, nodeOptions{})
+	known := n.enrol(n.user("ada"))
+	forger := n.enrol(n.user("eve"))
+	say := func(id string) []string {
+		d := *forger
+		d.id, d.nonce = id, ""
+		var got []string
+		for range 2 {
+			h := protocol.Header{KeyID: d.id, URL: n.url + protocol.PathHistory, Nonce: d.nonce}
+			if d.nonce == "" {
+				h.Nonce = "AAAA"
+			}
+			a := d.post(protocol.PathHistory, d.sign(&protocol.History{V: 1}, h))
+			d.nonce = a.header.Get(protocol.NonceHeader)
+			got = append(got, fmt.Sprint(a.status, a.get("reason"), len(d.nonce), strip(a)))
+		}
+		return got
+	}
+	unknown, wrong := say("dev_"+strings.Repeat("a", 26)), say(known.id)
+	if unknown[0] != wrong[0] || unknown[1] != wrong[1] {
+		t.Errorf("unknown %q, wrong signature %q", unknown, wrong)
+	}
+}

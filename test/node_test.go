@@ -34,6 +34,8 @@ type nodeOptions struct {
 	urls   []string
 	offset *atomic.Int64
 	heard  func(string) bool
+
+	authenticator string // origin of its web app
 }
 
 // start runs a server until the test ends.
@@ -56,6 +58,7 @@ func startUntil(t testing.TB, o nodeOptions) (*node, func()) {
 	c := server.DefaultConfig()
 	c.Listen, c.DataDir, c.PublicURL = "127.0.0.1:0", o.dir, o.urls
 	c.Limits.CreatePerAddress = 10_000
+	c.Authenticator = o.authenticator
 	if o.dsn != "" {
 		c.Database = secret.New(o.dsn)
 	}

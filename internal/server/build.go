@@ -174,7 +174,8 @@ func (s *Server) fronts(ring *keys.Ring, p parts) (http.Handler, error) {
 	}
 	entry := httpkit.Entry{Logger: s.log, Client: httpkit.ClientAddr{Trusted: proxies}}
 	https := strings.HasPrefix(s.urls[0], "https:")
-	return entry.Wrap(httpkit.SecurityHeaders(https, httpkit.Admission(s.log, s.c.Limits.Waiting, httpkit.Routes(s.log, mux)))), nil
+	admitted := httpkit.Admission(s.log, s.c.Limits.Waiting, httpkit.Routes(s.log, mux))
+	return entry.Wrap(httpkit.SecurityHeaders(https, d.Admit(admitted))), nil
 }
 
 // now is the clock of what no store keeps.

@@ -12,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/nodauth/nod/internal/account"
@@ -27,8 +28,13 @@ import (
 // noncePurpose separates these nonces from others that the same root gives.
 const noncePurpose = "device"
 
-// bodyTime is how long a message may take to come.
-const bodyTime = 10 * time.Second
+const (
+	pathPrefix = "/device/v1/"
+	// bodyTime is how long a message may take to come.
+	bodyTime = 10 * time.Second
+	// preflightAge is how long a browser need not ask again.
+	preflightAge = time.Hour
+)
 
 // Config of the Front. All members but Authenticator are required.
 type Config struct {
@@ -73,6 +79,22 @@ func (f *Front) Mount(mux *http.ServeMux) {
 	}
 	mux.Handle("POST "+protocol.PathEnrol, f.answer(f.enrol))
 	mux.Handle("GET "+protocol.PathWellKnown, f.answer(f.wellKnown))
+}
+
+// Admit lets a page of the authenticator's origin use the addresses of this front, and no other
+// page. It stands around everything that answers there, also what refuses when the server is busy.
+func (f *Front) Admit(next http.Handler) http.Handler {
+	admitted := httpkit.CORS{
+		Origin: f.c.Authenticator, Methods: []string{http.MethodGet, http.MethodPost}, Headers: []string{"Content-Type"},
+		Expose: []string{protocol.NonceHeader, "Retry-After"}, MaxAge: preflightAge,
+	}.Wrap(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, pathPrefix) || r.URL.Path == protocol.PathWellKnown {
+			admitted.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // reply is what a handler answers; a nil body is 204.
@@ -148,13 +170,18 @@ func (f *Front) signed(typ protocol.Type, h handler) http.Handler {
 			return reply{}, err
 		}
 		d, key, err := f.c.Accounts.Identify(r.Context(), m.Header.KeyID)
-		if err != nil {
+		if err != nil && mfa.CodeOf(err) != mfa.Unauthenticated {
 			return reply{}, err
 		}
+		// An unknown device is refused where a wrong signature is: until then it gets the same.
+		unknown := err
 		now := f.c.Now()
 		header.Set(protocol.NonceHeader, f.c.Ring.Nonce(noncePurpose, string(d.Realm), m.Header.KeyID, now))
 		if m.NonceMissing() || (m.NonceWanted() && !f.c.Ring.CheckNonce(m.Header.Nonce, noncePurpose, string(d.Realm), m.Header.KeyID, now)) {
 			return reply{}, mfa.Errorf(mfa.Unauthenticated, mfa.ReasonStaleNonce, "Send the message again with the nonce in %s.", protocol.NonceHeader)
+		}
+		if unknown != nil {
+			return reply{}, refusal(protocol.ErrSignature)
 		}
 		if err := m.Verify(key); err != nil {
 			return reply{}, refusal(err)
