@@ -105,9 +105,7 @@ func spelling(name string, i int) string {
 
 // first gives the first element of a list in the body.
 func first(a answer, member string) string {
-	_, rest, _ := strings.Cut(string(a.body), `"`+member+`":["`)
-	value, _, _ := strings.Cut(rest, `"`)
-	return value
+	return between(string(a.body), `"`+member+`":["`, `"`)
 }
 
 // approve answers a challenge with the six digits and redeems it.

@@ -238,3 +238,10 @@ func (n *node) noGrant(key, id string) {
 		n.t.Fatalf("a grant was given: %s", a.body)
 	}
 }
+
+// between gives what stands between two texts.
+func between(s, before, after string) string {
+	_, s, _ = strings.Cut(s, before)
+	s, _, _ = strings.Cut(s, after)
+	return s
+}

@@ -192,7 +192,9 @@ func Settle(tx interface {
 			return fmt.Errorf("write wait: %w", err)
 		}
 	}
-	if c.State == mfa.Approved && fx.ReturnRing && c.Source != "" && !c.Evidence.Quarantined {
+	// A source becomes known by the user's own strong factor, not by a help desk's code.
+	_, acr := mfa.Assurance(c.FirstFactor, c.Evidence)
+	if c.State == mfa.Approved && fx.ReturnRing && c.Source != "" && !c.Evidence.Quarantined && acr != mfa.ACRLow {
 		if err := tx.PutSource(c.Realm, c.User, c.Source, tx.Now()); err != nil {
 			return fmt.Errorf("remember source: %w", err)
 		}
