@@ -72,12 +72,14 @@ func (s *Service) view(tx store.Tx, h challenge.Held, sc scene) (View, error) {
 			}
 		}
 		methods := at.MethodsNow(sc.facts)
-		if h.FirstFactor != mfa.FirstFactorNone && h.Answerable {
-			own, err := s.own(tx, sc.user)
+		if h.FirstFactor != mfa.FirstFactorNone {
+			own, err := s.own(tx, h.Realm, h.User) // also for a user who does not exist: the same work
 			if err != nil {
 				return View{}, err
 			}
-			methods &= own
+			if h.Answerable {
+				methods &= own
+			}
 		}
 		v.Methods = methods.List()
 	}
@@ -88,14 +90,14 @@ func (s *Service) view(tx store.Tx, h challenge.Held, sc scene) (View, error) {
 }
 
 // own gives the methods that the user has something for.
-func (s *Service) own(tx store.Tx, u store.User) (mfa.Methods, error) {
-	have, err := s.c.Factors.Usable(tx, u.Realm, u.ID)
+func (s *Service) own(tx store.Tx, realm mfa.RealmID, who mfa.UserID) (mfa.Methods, error) {
+	have, err := s.c.Factors.Usable(tx, realm, who)
 	if err != nil {
 		return 0, err
 	}
-	devices, err := tx.UserDevices(u.Realm, u.ID, false)
+	devices, err := tx.UserDevices(realm, who, false)
 	if err != nil {
-		return 0, fmt.Errorf("read devices of %s: %w", u.ID, err)
+		return 0, fmt.Errorf("read devices of %s: %w", who, err)
 	}
 	for _, d := range devices {
 		if d.State == mfa.DeviceActive {
