@@ -45,12 +45,11 @@ func newClock() *clock {
 	return &clock{start: mfa.At(minute.Add(10*time.Second + 345678*time.Microsecond))}
 }
 
-func (c *clock) now() mfa.Instant         { return c.start.Add(c.offset()) }
-func (c *clock) offset() time.Duration    { return time.Duration(c.ahead.Load()) }
-func (c *clock) pass(d time.Duration)     { c.ahead.Add(int64(d)) }
-func (c *clock) move(to mfa.Instant)      { c.ahead.Store(int64(to.Sub(c.start))) }
-func (c *clock) back(d time.Duration)     { c.ahead.Add(-int64(d)) }
-func (c *clock) in(d time.Duration) int64 { return c.now().Add(d).Millis() }
+func (c *clock) now() mfa.Instant      { return c.start.Add(c.offset()) }
+func (c *clock) offset() time.Duration { return time.Duration(c.ahead.Load()) }
+func (c *clock) pass(d time.Duration)  { c.ahead.Add(int64(d)) }
+func (c *clock) move(to mfa.Instant)   { c.ahead.Store(int64(to.Sub(c.start))) }
+func (c *clock) back(d time.Duration)  { c.ahead.Add(-int64(d)) }
 
 // still is a store whose transactions see a clock's time, and which counts them.
 type still struct {

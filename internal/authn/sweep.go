@@ -94,6 +94,9 @@ func (s *Service) WakeSweep(ctx context.Context, since mfa.Instant) (mfa.Instant
 	}
 	var keys []string
 	for _, c := range changes {
+		if c.User == "" && c.Application == "" && c.Challenge == "" {
+			keys = append(keys, store.WakeRealm(c.Realm)) // its keys or its policy
+		}
 		if c.User != "" {
 			keys = append(keys, store.WakeUser(c.Realm, c.User))
 		}
