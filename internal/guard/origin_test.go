@@ -229,6 +229,9 @@ func TestWhatMakesNoSourceKnown(t *testing.T) {
 	}{
 		{"an approval by a device in quarantine", func(c *store.Challenge) { c.Evidence.Quarantined = true }, approval},
 		{"an approval by a bypass code", func(c *store.Challenge) { c.Evidence.Method = mfa.BypassCode }, approval},
+		{"an approval that is bound to nothing", func(c *store.Challenge) {
+			c.Evidence = mfa.Evidence{Method: mfa.Push, Match: mfa.Tap}
+		}, approval},
 		{"an approval from nowhere", func(c *store.Challenge) { c.Source = "" }, approval},
 		{"a denial", func(c *store.Challenge) { c.State = mfa.Denied }, mfa.Effects{Wait: mfa.WaitDouble}},
 		{"a redemption", func(c *store.Challenge) { c.State = mfa.Redeemed }, mfa.Effects{Grant: true}},
