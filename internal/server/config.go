@@ -202,6 +202,19 @@ func (c Config) database() string {
 	return c.Database.Reveal()
 }
 
+// sqlitePath is the file of a SQLite database, "" for PostgreSQL.
+func (c Config) sqlitePath() string {
+	if c.postgres() {
+		return ""
+	}
+	return strings.TrimPrefix(c.database(), "sqlite:")
+}
+
+func (c Config) postgres() bool {
+	dsn := c.database()
+	return strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://")
+}
+
 // Setting is one key of the configuration.
 type Setting struct {
 	Key   string `json:"key"` // dotted

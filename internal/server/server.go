@@ -15,7 +15,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/nodauth/nod/internal/bus"
@@ -49,6 +48,7 @@ type Server struct {
 	listener net.Listener
 	ops      net.Listener
 	store    *sqlstore.Store
+	lock     *os.File // on a SQLite database; nil for PostgreSQL
 	bus      bus.Bus
 	hub      *challenge.Hub
 	urls     []string
@@ -57,8 +57,8 @@ type Server struct {
 	key      string // file of the first administration key, if this start made one
 }
 
-// New reads keys, opens the database and the listeners, and builds every part. Run starts it. What
-// New opened is closed by Run, or by Close if Run is never called.
+// New reads keys, opens the database and the listeners, and builds every part. Run starts it, and
+// closes what New opened.
 func New(ctx context.Context, c Config, o Options) (_ *Server, err error) {
 	if err := c.Check(); err != nil {
 		return nil, err
@@ -155,7 +155,7 @@ func (s *Server) openRing() (*keys.Ring, error) {
 
 func (s *Server) openStore(ctx context.Context) error {
 	dsn := s.c.database()
-	if strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://") {
+	if s.c.postgres() {
 		b, err := pgnotify.New(pgnotify.Config{DSN: dsn, Logger: s.log, Filter: s.o.Heard})
 		if err != nil {
 			return fmt.Errorf("bus: %w", err)
@@ -165,6 +165,9 @@ func (s *Server) openStore(ctx context.Context) error {
 		s.bus = local.New()
 	}
 	var err error
+	if s.lock, err = s.c.lockDatabase(); err != nil {
+		return err
+	}
 	s.store, err = sqlstore.Open(ctx, sqlstore.Config{
 		DSN: dsn, Logger: s.log, Offset: s.o.Offset,
 		Committed: func(wake []string) {
@@ -268,7 +271,7 @@ func (s *Server) AdminKeyFile() string { return s.key }
 
 // Run serves until ctx ends or a part fails, and then stops everything in reverse order.
 func (s *Server) Run(ctx context.Context) error {
-	defer s.stop()
+	defer s.close()
 	s.log.Info("serving", slog.String("listen", s.listener.Addr().String()), slog.String("url", s.URL()), slog.String("data_dir", s.c.DataDir))
 	if err := os.WriteFile(filepath.Join(s.c.DataDir, "url"), []byte(s.URL()+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write address: %w", err)
@@ -278,15 +281,19 @@ func (s *Server) Run(ctx context.Context) error {
 	return err
 }
 
+// close closes what is open still. It may be called again.
 func (s *Server) close() {
 	s.stop()
 	for _, l := range []net.Listener{s.listener, s.ops} {
 		if l != nil {
-			_ = l.Close() // nothing was served on it
+			_ = l.Close() // nothing is served on it, or it is closed
 		}
 	}
 	if s.store != nil {
-		_ = s.store.Close() // nothing was written through it
+		_ = s.store.Close() // nothing was written through it, or it is closed
+	}
+	if s.lock != nil {
+		_ = s.lock.Close() // what closes with the process in any case
 	}
 }
 
@@ -294,6 +301,13 @@ func (s *Server) close() {
 func Migrate(ctx context.Context, c Config, log io.Writer) (int64, error) {
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return 0, fmt.Errorf("make data directory: %w", err)
+	}
+	held, err := c.lockDatabase()
+	if err != nil {
+		return 0, err
+	}
+	if held != nil {
+		defer func() { _ = held.Close() }() // which cannot lose anything
 	}
 	st, err := sqlstore.Open(ctx, sqlstore.Config{DSN: c.database(), Logger: newLogger(c, log), Committed: func([]string) {}})
 	if err != nil {
