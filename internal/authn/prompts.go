@@ -268,8 +268,9 @@ func (s *Service) History(ctx context.Context, d Device, at mfa.Instant, id stri
 	var next *Place
 	err = s.c.Store.View(ctx, func(tx store.Tx) error {
 		items, next = items[:0], nil
-		if d.State != mfa.DeviceActive {
-			return nil
+		d, err := s.c.Devices.Current(tx, d)
+		if err != nil || d.State != mfa.DeviceActive {
+			return err
 		}
 		rows, err := tx.UserChallenges(d.Realm, d.User, store.Page{At: at, ID: id, Limit: limit + 1})
 		if err != nil {
