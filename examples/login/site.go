@@ -173,6 +173,7 @@ func (s *site) enter(w http.ResponseWriter, v visit) {
 	maps.DeleteFunc(s.visits, func(_ string, old visit) bool { return !now.Before(old.until) })
 	s.visits[cookie] = v
 	s.mu.Unlock()
+	//nolint:gosec // not Secure: the example serves plain HTTP on loopback
 	http.SetCookie(w, &http.Cookie{Name: cookieName, Value: cookie, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode})
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/nodauth/nod/internal/application"
 	"github.com/nodauth/nod/internal/audit"
 	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/secret"
 )
 
 func TestApplications(t *testing.T) {
@@ -220,9 +221,11 @@ func TestBootstrap(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	must(t, w.s.CreateRealm(w.ctx, "staging"))
-	key, made, err := w.s.Bootstrap(w.ctx, "staging")
+	_, err := w.s.Bootstrap(w.ctx, "staging", secret.New("nod_sk_short"))
+	wants(t, err, mfa.Invalid, mfa.ReasonMalformed)
+	made, err := w.s.Bootstrap(w.ctx, "staging", application.NewSecret())
 	must(t, err)
-	if !made || key.IsZero() {
+	if !made {
 		t.Error("no key for a realm without applications")
 	}
 	list, err := w.s.Applications(w.ctx, "staging", account.Page{Limit: 2})
@@ -235,9 +238,9 @@ func TestBootstrap(t *testing.T) {
 	if len(keys) != 1 || len(keys[0].Scopes) != 2 || keys[0].Scopes[1] != application.Administer {
 		t.Errorf("got keys %+v", keys)
 	}
-	key, made, err = w.s.Bootstrap(w.ctx, "staging")
+	made, err = w.s.Bootstrap(w.ctx, "staging", application.NewSecret())
 	must(t, err)
-	if made || !key.IsZero() {
+	if made {
 		t.Error("a second key was made")
 	}
 }

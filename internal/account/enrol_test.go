@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/nodauth/nod/internal/account"
 	"github.com/nodauth/nod/internal/audit"
 	"github.com/nodauth/nod/internal/mfa"

@@ -30,9 +30,10 @@ func Scopes() []Scope { return []Scope{Authenticate, AssertFirstFactor, Administ
 const (
 	// MaxKeys is how many keys of an application are live.
 	MaxKeys = 2
-	// DefaultGrace and MaxGrace are how long a replaced key goes on working.
+	// DefaultGrace is how long a replaced key goes on working.
 	DefaultGrace = 24 * time.Hour
-	MaxGrace     = 7 * 24 * time.Hour
+	// MaxGrace is the longest that it may.
+	MaxGrace = 7 * 24 * time.Hour
 
 	keyPrefix = "nod_sk_"
 	keyBits   = 160
@@ -67,19 +68,44 @@ func NewKey(tx Tx, realm mfa.RealmID, app mfa.ApplicationID, scopes []Scope, lif
 		return store.APIKey{}, secret.Value{}, mfa.Errorf(mfa.Conflict, mfa.ReasonLimit,
 			"The application has %d live keys, which is the most. Revoke one first.", live)
 	}
-	return insertKey(tx, store.APIKey{Realm: realm, Application: app, Scopes: names}, life)
+	return makeKey(tx, store.APIKey{Realm: realm, Application: app, Scopes: names}, life)
 }
 
-func insertKey(tx Tx, k store.APIKey, life time.Duration) (store.APIKey, secret.Value, error) {
-	text := secret.Token(keyPrefix, keyBits)
-	k.ID, k.Hash, k.CreatedAt = secret.ID("key_"), hashOf(text), tx.Now()
+// NewSecret makes the text of a key for [FirstKey].
+func NewSecret() secret.Value { return secret.New(secret.Token(keyPrefix, keyBits)) }
+
+// FirstKey makes the key of an application that has none out of a text from [NewSecret], which
+// somebody keeps already, for ever. It returns Invalid for no or unknown scopes and for another
+// text.
+func FirstKey(tx Tx, realm mfa.RealmID, app mfa.ApplicationID, scopes []Scope, text secret.Value) (store.APIKey, error) {
+	names, err := checkScopes(scopes)
+	if err != nil {
+		return store.APIKey{}, err
+	}
+	if !wellFormed(text.Reveal()) {
+		return store.APIKey{}, mfa.InvalidField("key", "This is not an API key.")
+	}
+	return insertKey(tx, store.APIKey{Realm: realm, Application: app, Scopes: names}, 0, text)
+}
+
+func makeKey(tx Tx, k store.APIKey, life time.Duration) (store.APIKey, secret.Value, error) {
+	text := NewSecret()
+	k, err := insertKey(tx, k, life, text)
+	if err != nil {
+		return store.APIKey{}, secret.Value{}, err
+	}
+	return k, text, nil
+}
+
+func insertKey(tx Tx, k store.APIKey, life time.Duration, text secret.Value) (store.APIKey, error) {
+	k.ID, k.Hash, k.CreatedAt = secret.ID("key_"), hashOf(text.Reveal()), tx.Now()
 	if life > 0 {
 		k.ExpiresAt = tx.Now().Add(life)
 	}
 	if err := tx.InsertAPIKey(k); err != nil {
-		return store.APIKey{}, secret.Value{}, fmt.Errorf("insert key of %s: %w", k.Application, err)
+		return store.APIKey{}, fmt.Errorf("insert key of %s: %w", k.Application, err)
 	}
-	return k, secret.New(text), nil
+	return k, nil
 }
 
 func checkScopes(scopes []Scope) ([]string, error) {
@@ -124,7 +150,7 @@ func RotateKey(tx Tx, realm mfa.RealmID, app mfa.ApplicationID, id string, grace
 	if err := tx.PutAPIKey(old); err != nil {
 		return fail(fmt.Errorf("end key %s: %w", id, err))
 	}
-	return insertKey(tx, store.APIKey{Realm: realm, Application: app, Scopes: old.Scopes}, life)
+	return makeKey(tx, store.APIKey{Realm: realm, Application: app, Scopes: old.Scopes}, life)
 }
 
 // RevokeKey ends a key at once. It returns NotFound. That the key was not live is no error.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/nodauth/nod/internal/device"
 	"github.com/nodauth/nod/internal/keys"
 	"github.com/nodauth/nod/internal/mfa"
@@ -240,28 +241,36 @@ func TestVeto(t *testing.T) {
 		{name: "good", unsuspected: true},
 		{name: "suspected then", code: mfa.Forbidden, reason: mfa.ReasonVetoNotAllowed},
 		{name: "another enrolment", enrolment: "enr_other", unsuspected: true, code: mfa.NotFound},
-		{name: "after the quarantine", unsuspected: true, code: mfa.Conflict, reason: mfa.ReasonVetoNotAllowed,
-			before: func(w *world, _ store.User, _, _ store.Device) { w.pass(day) }},
-		{name: "by a rotated device", unsuspected: true, code: mfa.Forbidden, reason: mfa.ReasonVetoNotAllowed,
+		{
+			name: "after the quarantine", unsuspected: true, code: mfa.Conflict, reason: mfa.ReasonVetoNotAllowed,
+			before: func(w *world, _ store.User, _, _ store.Device) { w.pass(day) },
+		},
+		{
+			name: "by a rotated device", unsuspected: true, code: mfa.Forbidden, reason: mfa.ReasonVetoNotAllowed,
 			before: func(w *world, _ store.User, older, _ store.Device) {
 				must(w.t, w.change(older.ID, func(tx store.Tx, d *store.Device) error {
 					return w.s.Rotate(tx, d, 1, newKey(w.t), time.Hour)
 				}))
-			}},
-		{name: "in the quarantine of a rotation", unsuspected: true, code: mfa.Conflict, reason: mfa.ReasonVetoNotAllowed,
+			},
+		},
+		{
+			name: "in the quarantine of a rotation", unsuspected: true, code: mfa.Conflict, reason: mfa.ReasonVetoNotAllowed,
 			before: func(w *world, _ store.User, _, newcomer store.Device) {
 				w.pass(day)
 				must(w.t, w.change(newcomer.ID, func(tx store.Tx, d *store.Device) error {
 					return w.s.Rotate(tx, d, 1, newKey(w.t), time.Hour)
 				}))
-			}},
-		{name: "of a revoked one", unsuspected: true, code: mfa.Conflict, reason: mfa.ReasonVetoNotAllowed,
+			},
+		},
+		{
+			name: "of a revoked one", unsuspected: true, code: mfa.Conflict, reason: mfa.ReasonVetoNotAllowed,
 			before: func(w *world, _ store.User, _, newcomer store.Device) {
 				must(w.t, w.change(newcomer.ID, func(tx store.Tx, d *store.Device) error {
 					_, err := w.s.Revoke(tx, d)
 					return err
 				}))
-			}},
+			},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

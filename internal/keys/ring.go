@@ -190,7 +190,7 @@ func (r *Ring) Derive(purpose string, input []byte, n int) []byte {
 	if n < 1 || n > maxDerived {
 		panic("keys: cannot derive that many bytes")
 	}
-	out, err := r.deriver.ComputePrimaryPRF(Encode("nod derived value 1", purpose, string(input)), uint32(n)) //nolint:gosec // checked above
+	out, err := r.deriver.ComputePrimaryPRF(Encode("nod derived value 1", purpose, string(input)), uint32(n))
 	if err != nil {
 		panic("keys: deriving failed: " + err.Error()) // the keyset was checked when it was opened
 	}

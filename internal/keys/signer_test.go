@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"math/big"
 	"strings"
 	"sync"
 	"testing"
@@ -37,7 +36,7 @@ func TestSign(t *testing.T) {
 	if want := `{"alg":"ES256","kid":"` + s.KID() + `","typ":"nod-prompt+jws"}`; string(header) != want {
 		t.Errorf("header is %s, want %s", header, want)
 	}
-	jws, err := jose.ParseSigned(compact, []jose.SignatureAlgorithm{jose.ES256})
+	jws, err := jose.ParseSignedCompact(compact, []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,14 +174,19 @@ func TestJWK(t *testing.T) {
 func TestThumbprint(t *testing.T) {
 	t.Parallel()
 	const x, y = "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"
-	number := func(s string) *big.Int {
+	point := []byte{4} // uncompressed
+	for _, s := range []string{x, y} {
 		b, err := base64.RawURLEncoding.DecodeString(s)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return new(big.Int).SetBytes(b)
+		point = append(point, b...)
 	}
-	got, err := keys.Thumbprint(&ecdsa.PublicKey{Curve: elliptic.P256(), X: number(x), Y: number(y)})
+	public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := keys.Thumbprint(public)
 	if want := "cn-I_WNMClehiVp51i_0VpOENW1upEerA8sEam5hn-s"; err != nil || got != want {
 		t.Errorf("got %s, %v, want %s", got, err, want)
 	}

@@ -433,7 +433,7 @@ func TestJWKS(t *testing.T) {
 		grant, err = signer.Sign("nod-grant+jwt", []byte(`{"sub":"x"}`))
 		return err
 	})
-	jws, err := jose.ParseSigned(grant, []jose.SignatureAlgorithm{jose.ES256})
+	jws, err := jose.ParseSignedCompact(grant, []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil {
 		t.Fatal(err)
 	}

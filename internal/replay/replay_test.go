@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/nodauth/nod/internal/challenge"
 	"github.com/nodauth/nod/internal/keys"
 	"github.com/nodauth/nod/internal/mfa"

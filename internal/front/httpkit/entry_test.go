@@ -231,7 +231,7 @@ func TestLogHandler(t *testing.T) {
 	if httpkit.LogHandler(inner) != inner {
 		t.Error("a handler is wrapped twice")
 	}
-	logger := slog.New(inner).With("part", "deliver")
+	logger := slog.New(inner).With(slog.String("part", "deliver"))
 	httpkit.Entry{Logger: logger}.Wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		logger.InfoContext(r.Context(), "inside")
 	})).ServeHTTP(httptest.NewRecorder(), get("/"))

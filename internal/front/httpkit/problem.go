@@ -99,7 +99,7 @@ func WriteError(w http.ResponseWriter, r *http.Request, logger *slog.Logger, err
 		body, _ = json.Marshal(p, json.Deterministic(true))
 	}
 	w.WriteHeader(p.Status)
-	_, _ = w.Write(body) // the caller is gone if this fails
+	_, _ = w.Write(body) //nolint:gosec // JSON, of a type that no browser renders; the caller is gone if this fails
 }
 
 func logError(r *http.Request, logger *slog.Logger, code mfa.Code, err error) {
