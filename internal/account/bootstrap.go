@@ -13,11 +13,13 @@ import (
 // FirstApplication is what the application is called whose key administers a new installation.
 const FirstApplication = "administration"
 
-// Bootstrap makes an application with a key that may administer the realm, if the realm has no
-// application yet; made says whether it did. Of several nodes that start together one makes it.
-func (s *Service) Bootstrap(ctx context.Context, in mfa.RealmID) (key secret.Value, made bool, err error) {
+// Bootstrap makes an application which the key, from [application.NewSecret], lets administer the
+// realm, if the realm has no application yet; made says whether it did. Whoever gives the key has
+// written it down: after this it may be used by nobody else. Of several nodes that start together
+// one makes it.
+func (s *Service) Bootstrap(ctx context.Context, in mfa.RealmID, key secret.Value) (made bool, err error) {
 	err = s.update(ctx, in, func(j *job) error {
-		key, made = secret.Value{}, false
+		made = false
 		some, err := j.tx.ListApplications(in, Page{Limit: 1})
 		if err != nil {
 			return fmt.Errorf("look for applications: %w", err)
@@ -30,15 +32,15 @@ func (s *Service) Bootstrap(ctx context.Context, in mfa.RealmID) (key secret.Val
 		if err != nil {
 			return err
 		}
-		row, value, err := application.NewKey(j.tx, in, app.ID, []application.Scope{application.Authenticate, application.Administer}, 0)
+		row, err := application.FirstKey(j.tx, in, app.ID, []application.Scope{application.Authenticate, application.Administer}, key)
 		if err != nil {
 			return err
 		}
-		key, made = value, true
+		made = true
 		if err := j.recordApplication(audit.ApplicationCreated, app.ID, map[string]string{"name": app.Name}); err != nil {
 			return err
 		}
 		return j.recordKey(row, nil)
 	})
-	return key, made, err
+	return made && err == nil, err
 }

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -101,23 +99,6 @@ func (s *Server) build(ctx context.Context, ring *keys.Ring) (p parts, err error
 		return parts{}, fmt.Errorf("default realm: %w", err)
 	}
 	return p, s.firstKey(ctx, p)
-}
-
-// firstKey makes an administration key on an installation that has no application yet, and leaves
-// it in a file that only its owner can read.
-func (s *Server) firstKey(ctx context.Context, p parts) error {
-	ctx = audit.With(ctx, audit.Origin{Actor: mfa.ActorServer})
-	key, made, err := p.accounts.Bootstrap(ctx, mfa.DefaultRealm)
-	if err != nil || !made {
-		return err
-	}
-	file := filepath.Join(s.c.DataDir, "admin.key")
-	if err := os.WriteFile(file, []byte(key.Reveal()+"\n"), 0o600); err != nil {
-		return fmt.Errorf("write administration key: %w", err)
-	}
-	s.key = file
-	s.log.Info("made an administration key", slog.String("file", file))
-	return nil
 }
 
 // housekeeping sweeps what is over, on every node; who comes second finds nothing.

@@ -82,7 +82,7 @@ func DefaultConfig() Config {
 func LoadConfig(path string, environ []string) (Config, error) {
 	c := DefaultConfig()
 	if path != "" {
-		text, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+		text, err := os.ReadFile(path)
 		if err != nil {
 			return Config{}, fmt.Errorf("read configuration: %w", err)
 		}
@@ -291,7 +291,7 @@ func fromEnvironment(c *Config, environ []string) error {
 		if _, isSecret := v.Interface().(secret.Value); isSecret {
 			if file, named := given[name+"_FILE"]; named {
 				delete(given, name+"_FILE")
-				content, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+				content, err := os.ReadFile(file)
 				if err != nil {
 					return fmt.Errorf("%s_FILE: %w", name, err)
 				}

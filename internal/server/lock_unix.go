@@ -12,7 +12,7 @@ import (
 // process ends. It returns errLocked if somebody has it. The file stays: removing it would let two
 // processes lock two files of one name.
 func lock(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the operator names it
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}

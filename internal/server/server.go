@@ -272,12 +272,12 @@ func (s *Server) AdminKeyFile() string { return s.key }
 // Run serves until ctx ends or a part fails, and then stops everything in reverse order.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.close()
-	s.log.Info("serving", slog.String("listen", s.listener.Addr().String()), slog.String("url", s.URL()), slog.String("data_dir", s.c.DataDir))
+	s.log.InfoContext(ctx, "serving", slog.String("listen", s.listener.Addr().String()), slog.String("url", s.URL()), slog.String("data_dir", s.c.DataDir))
 	if err := os.WriteFile(filepath.Join(s.c.DataDir, "url"), []byte(s.URL()+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write address: %w", err)
 	}
 	err := s.group.Run(ctx, s.c.Limits.StopGrace+5*time.Second)
-	s.log.Info("stopped")
+	s.log.InfoContext(ctx, "stopped")
 	return err
 }
 

@@ -3,10 +3,12 @@ package server
 import (
 	"context"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/nodauth/nod/internal/application"
 	"github.com/nodauth/nod/internal/secret"
 )
 
@@ -18,6 +20,12 @@ func localConfig(dir string) Config {
 
 // serve starts a server, which runs until the function that it gives is called.
 func serve(t *testing.T, c Config) (stop func()) {
+	t.Helper()
+	_, stop = serving(t, c)
+	return stop
+}
+
+func serving(t *testing.T, c Config) (s *Server, stop func()) {
 	t.Helper()
 	s, err := New(t.Context(), c, Options{})
 	if err != nil {
@@ -31,7 +39,7 @@ func serve(t *testing.T, c Config) (stop func()) {
 		t.Fatal(err)
 	}
 	_ = res.Body.Close()
-	return func() {
+	return s, func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("run: %v", err)
@@ -69,4 +77,64 @@ func TestStopBeforeStart(t *testing.T) {
 	cancel()
 	_ = s.Run(ctx) // says that it could not start
 	serve(t, c)()
+}
+
+// administers says whether a key is one of administration.
+func administers(t *testing.T, url, key string) bool {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/v1/applications", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(key))
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	return res.StatusCode == http.StatusOK
+}
+
+// TestFirstKeyIsKept starts an installation on which an earlier start was interrupted, before or
+// after it made the key: the key in the file administers.
+func TestFirstKeyIsKept(t *testing.T) {
+	t.Parallel()
+	c := localConfig(t.TempDir())
+	file := filepath.Join(c.DataDir, "admin.key")
+	left := application.NewSecret().Reveal()
+	if err := os.WriteFile(file, []byte(left), 0o644); err != nil { //nolint:gosec // too open, on purpose
+		t.Fatal(err)
+	}
+	for range 2 {
+		s, stop := serving(t, c)
+		if !administers(t, s.LocalURL(), left) {
+			t.Error("the key that was left in the file does not administer")
+		}
+		stop()
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file has mode %v, %v", info.Mode(), err)
+	}
+}
+
+// TestFirstKeyCannotBeKept starts where the key cannot be written: then none is made.
+func TestFirstKeyCannotBeKept(t *testing.T) {
+	t.Parallel()
+	c := localConfig(t.TempDir())
+	file := filepath.Join(c.DataDir, "admin.key")
+	if err := os.Mkdir(file, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(t.Context(), c, Options{}); err == nil {
+		t.Fatal("the server starts without a place for the key")
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	s, stop := serving(t, c)
+	defer stop()
+	key, err := os.ReadFile(file) //nolint:gosec // of the test
+	if err != nil || !administers(t, s.LocalURL(), string(key)) {
+		t.Errorf("no key administers: %v", err)
+	}
 }
