@@ -39,9 +39,10 @@ type clock struct {
 	ahead atomic.Int64
 }
 
-// newClock stands in the middle of a step of time-based codes, and not at a whole second.
+// newClock stands in the middle of a step of time-based codes, not at a whole second, and in the
+// past, so that a database can be opened again.
 func newClock() *clock {
-	minute := time.Now().Truncate(time.Minute)
+	minute := time.Now().Add(-time.Minute).Truncate(time.Minute)
 	return &clock{start: mfa.At(minute.Add(10*time.Second + 345678*time.Microsecond))}
 }
 
