@@ -26,7 +26,8 @@ const (
 	// overlap is how much later than others a change may become visible: a change carries the
 	// moment at which its transaction began. What lies further back is settled.
 	overlap = 15 * time.Second
-	// settleEvery is how often the last overlap is read again for what came late.
+	// settleEvery is how often the last overlap is read again for what came late, and how long a
+	// stream outlives its credential.
 	settleEvery = 5 * time.Second
 	// reconnect is what clients are told to wait when a stream ends.
 	reconnect = "retry: 1000\n\n"
@@ -102,8 +103,6 @@ func (h *Handler) stream(w http.ResponseWriter, c *call) error {
 	} else if err := s.settle(ctx, func(authn.View) error { return nil }); err != nil {
 		return err // what is there already is old, not late
 	}
-	// The deadlines of this stream are not those of the connection's next request.
-	defer func() { _ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) }()
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // proxies that buffer break streams
 	w.WriteHeader(http.StatusOK)
@@ -133,12 +132,15 @@ func (s *stream) follow(ctx context.Context) error {
 		}
 		if time.Since(settled) >= settleEvery {
 			settled = time.Now()
+			if err := s.admitted(); err != nil {
+				return err
+			}
 			if err := s.settle(ctx, s.send); err != nil {
 				return s.fail(err)
 			}
 		}
 		if time.Since(s.wrote) >= heartbeat {
-			if err := s.beat(); err != nil {
+			if err := s.write([]byte(":\n\n")); err != nil {
 				return err
 			}
 		}
@@ -212,25 +214,25 @@ func (s *stream) send(v authn.View) error {
 	return s.write(b.Bytes())
 }
 
-// beat shows that the stream lives, if the credential still does.
-func (s *stream) beat() error {
+// admitted says whether the credential still is good for the stream.
+func (s *stream) admitted() error {
 	by, err := s.who(s.c.r)
-	if err == nil {
-		err = authenticate.require(by)
-	}
 	if err != nil {
 		return err
 	}
-	return s.write([]byte(":\n\n"))
+	return authenticate.require(by)
 }
 
+// write sends text to a client who takes it in time. No deadline stays behind: HTTP/2 ends a stream
+// at its deadline, whether or not there is something to be written.
 func (s *stream) write(text []byte) error {
 	control := http.NewResponseController(s.w)
 	_ = control.SetWriteDeadline(time.Now().Add(writeTime)) // a recorder has none
 	if _, err := s.w.Write(text); err != nil {
 		return err
 	}
+	err := control.Flush()
+	_ = control.SetWriteDeadline(time.Time{})
 	s.wrote = time.Now()
-	_ = control.Flush()
-	return nil
+	return err
 }
