@@ -103,3 +103,35 @@ func TestUnknownDevice(t *testing.T) {
 		t.Errorf("unknown %q, wrong signature %q", unknown, wrong)
 	}
 }
+
+// TestReportEndsEnrolment says "not me" to a sign-in with which somebody began to enrol a device:
+// that device does not come in.
+func TestReportEndsEnrolment(t *testing.T) {
+	t.Parallel()
+	n := start(t, nodeOptions{})
+	app := n.app("portal")
+	who := n.user("ada")
+	d := n.enrol(who)
+	c := n.challenge(app, "ada")
+	n.approve(app, d, c)
+	asApp := *n
+	asApp.admin = app
+	newcomer, code := asApp.claim(who, obj{"challenge": c.get("id")})
+	d.post(protocol.PathDecisions, d.decision(refuse(c.get("id"), protocol.VerdictReport))).want(t, 200)
+	a := n.call(app, "POST", "/v1/enrolments/"+newcomer.enrol+"/confirm", obj{"code": code})
+	if a.status != http.StatusConflict || a.get("reason") != "enrolment_closed" {
+		t.Errorf("confirm after the report: %d %s", a.status, a.body)
+	}
+	if a := newcomer.poll(""); a.status != http.StatusForbidden {
+		t.Errorf("the newcomer is told %d %s", a.status, a.body)
+	}
+	if got := n.events("user=" + who + "&kind=enrolment.cancelled"); len(got) != 1 {
+		t.Errorf("recorded: %q", got)
+	}
+
+	// What an administrator began goes on.
+	admins, code := n.claim(who)
+	c = n.challenge(app, "ada")
+	d.post(protocol.PathDecisions, d.decision(refuse(c.get("id"), protocol.VerdictReport))).want(t, 200)
+	n.call(n.admin, "POST", "/v1/enrolments/"+admins.enrol+"/confirm", obj{"code": code}).want(t, 200)
+}

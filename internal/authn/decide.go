@@ -229,8 +229,36 @@ func (s *Service) lockDown(ctx context.Context, tx store.Tx, h challenge.Held) e
 	if err := s.forget(ctx, tx, h); err != nil {
 		return err
 	}
+	if err := s.endEnrolments(ctx, tx, h); err != nil {
+		return err
+	}
 	tx.Wake(store.WakeUser(h.Realm, h.User))
 	return recorder(ctx, tx, h, "")(audit.UserReported, map[string]string{"provenance": string(h.Provenance.Class)})
+}
+
+// endEnrolments ends what somebody began to enrol as the user: it may have been the one who is
+// reported. What an administrator began goes on.
+func (s *Service) endEnrolments(ctx context.Context, tx store.Tx, h challenge.Held) error {
+	live, err := tx.LiveEnrolments(h.Realm, h.User)
+	if err != nil {
+		return fmt.Errorf("list live enrolments of %s: %w", h.User, err)
+	}
+	for _, e := range live {
+		if e.By != mfa.ActorUser {
+			continue
+		}
+		out, err := s.c.Devices.Cancel(tx, e)
+		if err != nil {
+			return err
+		}
+		for _, kind := range out.Effects.Record {
+			data := map[string]string{"enrolment": string(e.ID), "reason": "reported"}
+			if err := recorder(ctx, tx, h, e.Device)(string(kind), data); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // fromThere says whether a challenge is of the reported one's provenance, or of what that one's
