@@ -174,3 +174,18 @@ func TestRedeemOnce(t *testing.T) {
 		t.Errorf("the same key got other bytes:\n%s\n%s", answers[winner].body, again.body)
 	}
 }
+
+// TestKeyIsPerRight repeats what an administrator's key did with a key of the same application that
+// may only authenticate: it does not get the answer, which holds an enrolment link.
+func TestKeyIsPerRight(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	id := s.user("kim")
+	keys := "/v1/applications/" + string(s.admin.id) + "/keys"
+	weak := s.admin
+	weak.key = s.call(s.admin, "POST", keys, `{"scopes":["authenticate"]}`).is(201).text("secret")
+	path := "/v1/users/" + id + "/enrolments"
+	s.call(s.admin, "POST", path, "{}", key("k")).is(201)
+	s.call(weak, "POST", path, "{}", key("k")).refuses(409, mfa.Conflict, mfa.ReasonIdempotency)
+	s.call(s.admin, "POST", path, "{}", key("k")).is(201)
+}

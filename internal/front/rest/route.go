@@ -214,7 +214,7 @@ func (h *Handler) answer(w http.ResponseWriter, c *call, e *endpoint, body []byt
 	var fresh *buffer
 	a, err := h.c.Replays.Do(ctx, replay.Call{
 		Realm: c.by.Realm, Application: c.by.Application.ID, Key: c.key, Body: body,
-		Route: e.method + " " + e.path, Target: e.method + " " + c.r.URL.RequestURI(),
+		Route: e.method + " " + e.path, Target: c.target(e),
 	}, func(ctx context.Context, ids func(string) string) replay.Answer {
 		c.ids = ids
 		fresh = &buffer{header: make(http.Header)}
@@ -236,6 +236,16 @@ func (h *Handler) answer(w http.ResponseWriter, c *call, e *endpoint, body []byt
 	}
 	w.WriteHeader(a.Status)
 	_, _ = w.Write(a.Body) // the caller is gone if this fails
+}
+
+// target is what a repetition must ask for again, and by the same right: a key that may only
+// authenticate does not get what one that administers was answered.
+func (c *call) target(e *endpoint) string {
+	target := e.method + " " + c.r.URL.RequestURI()
+	if c.by.Has(application.Administer) {
+		return "administer " + target
+	}
+	return target
 }
 
 // perform calls the handler and writes what it gives.
