@@ -91,6 +91,9 @@ func LoadConfig(path string, environ []string) (Config, error) {
 		if err := dec.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
 			return Config{}, fmt.Errorf("configuration %s: %w", path, err)
 		}
+		if err := dec.Decode(new(any)); !errors.Is(err, io.EOF) {
+			return Config{}, fmt.Errorf("configuration %s: there is something after the first document", path)
+		}
 	}
 	if err := fromEnvironment(&c, environ); err != nil {
 		return Config{}, err
@@ -115,6 +118,9 @@ func (c Config) Check() error {
 	if c.Authenticator != "" {
 		if err := checkURL(c.Authenticator); err != nil {
 			return fmt.Errorf("authenticator_url: %w", err)
+		}
+		if u, err := url.Parse(c.Authenticator); err != nil || u.Path != "" {
+			return fmt.Errorf("authenticator_url: %q has a path: an origin has none", c.Authenticator)
 		}
 	}
 	if _, err := c.proxies(); err != nil {
@@ -145,17 +151,23 @@ func (c Config) checkRest() error {
 		}
 	}
 	l := c.Limits
-	if l.HashSlots < 0 || l.Waiting < 1 || l.CreatePerApplication <= 0 || l.CreatePerAddress <= 0 || l.StopGrace < 0 {
+	positive := l.CreatePerApplication > 0 && l.CreatePerAddress > 0 // which not-a-number is not
+	if l.HashSlots < 0 || l.Waiting < 1 || !positive || l.StopGrace < 0 {
 		return errors.New("limits: values must be positive")
 	}
 	return nil
 }
 
+// checkURL wants a URL as browsers write it, since addresses are compared as bytes.
 func checkURL(s string) error {
 	u, err := url.Parse(s)
-	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.HasSuffix(s, "/") ||
+	if err != nil || u.Hostname() == "" || u.User != nil || strings.ContainsAny(s, "?#") || strings.HasSuffix(s, "/") ||
 		(u.Scheme != "https" && u.Scheme != "http") {
 		return fmt.Errorf("%q is not a URL such as https://nod.example.com, without a slash at the end", s)
+	}
+	usual := map[string]string{"https": "443", "http": "80"}[u.Scheme]
+	if !strings.HasPrefix(s, u.Scheme+"://"+strings.ToLower(u.Host)) || strings.HasSuffix(u.Host, ":") || u.Port() == usual {
+		return fmt.Errorf("%q: write it as browsers do, in lower case and without the usual port", s)
 	}
 	if u.Scheme == "http" && !loopback(u.Hostname()) {
 		return fmt.Errorf("%q: plain http is for loopback addresses only", s)
