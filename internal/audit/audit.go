@@ -59,23 +59,6 @@ func Record(ctx context.Context, tx Log, e store.Event) error {
 	return nil
 }
 
-// RecordOnce writes an event about a challenge that can happen only once, such as the moment when
-// its prompt was first shown. A second one of the same kind is dropped.
-func RecordOnce(ctx context.Context, tx interface {
-	Log
-	ListEvents(f store.EventFilter, p store.Page) ([]store.Event, error)
-}, e store.Event,
-) error {
-	seen, err := tx.ListEvents(store.EventFilter{Realm: e.Realm, Challenge: e.Challenge, Kind: e.Kind}, store.Page{Limit: 1})
-	if err != nil {
-		return fmt.Errorf("look for %s: %w", e.Kind, err)
-	}
-	if len(seen) > 0 {
-		return nil
-	}
-	return Record(ctx, tx, e)
-}
-
 // Config of the Service.
 type Config struct {
 	Store store.Store

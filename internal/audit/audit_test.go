@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -171,71 +170,6 @@ func TestRecordGoesWithItsCause(t *testing.T) {
 	}
 	if list := w.list(audit.Filter{Realm: realm}); len(list) != 0 {
 		t.Errorf("%d events of nothing", len(list))
-	}
-}
-
-func TestRecordOnce(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	shown := audit.Event{Realm: realm, Kind: audit.ChallengeShown, Challenge: "ch_1", Device: "dev_1"}
-	var at mfa.Instant
-	w.update(func(tx store.Tx) error {
-		at = tx.Now()
-		return audit.RecordOnce(t.Context(), tx, shown)
-	})
-	again := with(shown, func(e *audit.Event) { e.Device, e.At = "dev_2", at+5 })
-	w.ahead.Store(int64(time.Minute))
-	for range 3 {
-		w.update(func(tx store.Tx) error {
-			if err := audit.RecordOnce(t.Context(), tx, again); err != nil {
-				return err
-			}
-			return audit.RecordOnce(t.Context(), tx, shown)
-		})
-	}
-	want := with(shown, func(e *audit.Event) { e.Actor, e.At = mfa.ActorServer, at })
-	noID := cmpopts.IgnoreFields(audit.Event{}, "ID")
-	if diff := cmp.Diff([]audit.Event{want}, w.list(audit.Filter{Realm: realm}), noID); diff != "" {
-		t.Errorf("the first one stands alone (-want +got):\n%s", diff)
-	}
-
-	// What differs in realm, challenge or kind is another event.
-	for _, other := range []audit.Event{
-		with(shown, func(e *audit.Event) { e.Challenge = "ch_2" }),
-		with(shown, func(e *audit.Event) { e.Kind = audit.ChallengeOpened }),
-		with(shown, func(e *audit.Event) { e.Realm = "other" }),
-	} {
-		for range 2 {
-			w.update(func(tx store.Tx) error { return audit.RecordOnce(t.Context(), tx, other) })
-		}
-	}
-	if n := len(w.list(audit.Filter{Realm: realm})); n != 3 {
-		t.Errorf("%d events in the realm, want 3", n)
-	}
-	if n := len(w.list(audit.Filter{Realm: "other"})); n != 1 {
-		t.Errorf("%d events in the other realm, want 1", n)
-	}
-}
-
-func TestRecordOnceAmongMany(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	var all sync.WaitGroup
-	for i := range 50 {
-		all.Go(func() {
-			err := w.store.Update(context.Background(), func(tx store.Tx) error {
-				return audit.RecordOnce(context.Background(), tx, audit.Event{
-					Realm: realm, Kind: audit.ChallengeReceived, Challenge: "ch_1", At: mfa.Instant(1000 + i),
-				})
-			})
-			if err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	all.Wait()
-	if n := len(w.list(audit.Filter{Realm: realm})); n != 1 {
-		t.Errorf("%d events, want 1", n)
 	}
 }
 

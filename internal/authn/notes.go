@@ -2,6 +2,7 @@ package authn
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -10,11 +11,11 @@ import (
 	"github.com/nodauth/nod/internal/store"
 )
 
-// note is something seen that decides nothing: a stamp of a device, a poll that was answered. Notes
-// are written in batches and may be lost with the node.
+// note is something seen that decides nothing: a stamp of a device, a poll that was answered. The
+// first of each counts. Notes are written in batches and may be lost with the node.
 type note struct {
+	stamp string
 	event store.Event
-	stamp string // received, shown or opened; "" for none
 }
 
 type notes struct {
@@ -78,20 +79,28 @@ func (s *Service) flush(ctx context.Context) {
 			return
 		}
 		err := s.c.Store.Update(ctx, func(tx store.Tx) error {
-			var stamps []store.Stamp
 			for _, n := range batch {
-				if n.stamp != "" {
-					stamps = append(stamps, store.Stamp{Realm: n.event.Realm, Challenge: n.event.Challenge, Stamp: n.stamp, At: n.event.At})
-					tx.Wake(store.WakeChallenge(n.event.Realm, n.event.Challenge))
-				}
-				if err := audit.RecordOnce(ctx, tx, n.event); err != nil {
+				if err := write(ctx, tx, n); err != nil {
 					return err
 				}
 			}
-			return tx.PutStamps(stamps)
+			return nil
 		})
 		if err != nil {
 			s.c.Logger.WarnContext(ctx, "notes lost", slog.Int("count", len(batch)), slog.Any("error", err))
 		}
 	}
+}
+
+func write(ctx context.Context, tx store.Tx, n note) error {
+	first, err := tx.PutStamp(store.Stamp{Realm: n.event.Realm, Challenge: n.event.Challenge, Stamp: n.stamp, At: n.event.At})
+	if err != nil {
+		return fmt.Errorf("stamp challenge %s: %w", n.event.Challenge, err)
+	}
+	if !first {
+		return nil
+	}
+	tx.Wake(store.WakeChallenge(n.event.Realm, n.event.Challenge))
+	n.event.Kind = "challenge." + n.stamp
+	return audit.Record(ctx, tx, n.event)
 }

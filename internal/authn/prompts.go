@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nodauth/nod/internal/audit"
 	"github.com/nodauth/nod/internal/challenge"
 	"github.com/nodauth/nod/internal/device"
 	"github.com/nodauth/nod/internal/mfa"
@@ -228,8 +227,8 @@ func (s *Service) noteDelivered(d store.Device, a answer, p Poll) {
 		if len(id) < 3 || id[:3] != "ch_" || slices.Contains(p.Have, id) {
 			continue
 		}
-		s.notes.add(note{event: store.Event{
-			Realm: d.Realm, Kind: audit.ChallengeDelivered, User: d.User, Device: d.ID, Challenge: mfa.ChallengeID(id),
+		s.notes.add(note{stamp: store.StampDelivered, event: store.Event{
+			Realm: d.Realm, User: d.User, Device: d.ID, Challenge: mfa.ChallengeID(id),
 			At: mfa.Instant(a.Now * 1000), Actor: mfa.ActorUser, By: string(d.ID),
 		}})
 	}
@@ -254,7 +253,7 @@ func (s *Service) Stamp(ctx context.Context, d store.Device, id mfa.ChallengeID,
 		}
 		at := max(tx.Now().Add(-min(max(ago, 0), time.Hour)), c.CreatedAt)
 		s.notes.add(note{stamp: stamp, event: store.Event{
-			Realm: d.Realm, Kind: "challenge." + stamp, User: d.User, Application: c.Application, Device: d.ID,
+			Realm: d.Realm, User: d.User, Application: c.Application, Device: d.ID,
 			Challenge: id, At: at, Actor: mfa.ActorUser, By: string(d.ID),
 		}})
 		return nil

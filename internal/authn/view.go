@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nodauth/nod/internal/audit"
 	"github.com/nodauth/nod/internal/challenge"
 	"github.com/nodauth/nod/internal/mfa"
 	"github.com/nodauth/nod/internal/store"
@@ -261,8 +260,8 @@ func (s *Service) noteTold(by Caller, v View, at mfa.Instant) {
 		return
 	}
 	s.notes.add(note{
-		event: store.Event{
-			Realm: by.Realm, Kind: audit.ChallengeTold, User: v.User, Application: by.Application.ID, Challenge: v.ID,
+		stamp: store.StampTold, event: store.Event{
+			Realm: by.Realm, User: v.User, Application: by.Application.ID, Challenge: v.ID,
 			At: at, Actor: mfa.ActorApplication, By: by.KeyID, Data: map[string]string{"state": string(v.State)},
 		},
 	})

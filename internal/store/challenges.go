@@ -35,11 +35,20 @@ type Challenge struct {
 	Version     int64
 }
 
-// Stamp is what a device says it did with a prompt.
+// The stamps.
+const (
+	StampDelivered = "delivered" // the prompt was in the answer to a device's poll
+	StampReceived  = "received"  // these three are what a device says
+	StampShown     = "shown"
+	StampOpened    = "opened"
+	StampTold      = "told" // the application was told the outcome
+)
+
+// Stamp is a moment in the life of a challenge that decides nothing and is kept once.
 type Stamp struct {
 	Realm     mfa.RealmID
 	Challenge mfa.ChallengeID
-	Stamp     string // received, shown or opened
+	Stamp     string
 	At        mfa.Instant
 }
 
@@ -70,8 +79,9 @@ type Challenges interface {
 	ApplicationChanges(realm mfa.RealmID, app mfa.ApplicationID, p Page) ([]Challenge, error)
 	// DueChallenges lists live ones, of all realms, whose time is over at now.
 	DueChallenges(now mfa.Instant, limit int) ([]Challenge, error)
-	// PutStamps keeps the first of each stamp.
-	PutStamps([]Stamp) error
+	// PutStamp keeps the first of each stamp; it returns whether this was it. Delivered and told are
+	// kept and not shown to the application, so they do not count as a change of the challenge.
+	PutStamp(Stamp) (first bool, err error)
 	// SweepChallenges deletes at most limit challenges that are over and were created before; it
 	// returns how many.
 	SweepChallenges(realm mfa.RealmID, before mfa.Instant, limit int) (int, error)

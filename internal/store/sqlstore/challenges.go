@@ -153,22 +153,21 @@ func (t *tx) DueChallenges(now mfa.Instant, n int) ([]store.Challenge, error) {
 	return append(due, more...), err
 }
 
-// PutStamps implements store.Challenges. A stamp is a change that the application is shown, and none
-// that makes another's Put stale. Stamps of a challenge that is not there are dropped.
-func (t *tx) PutStamps(stamps []store.Stamp) error {
-	for _, s := range stamps {
-		switch s.Stamp {
-		case "received", "shown", "opened":
-		default:
-			return fmt.Errorf("unknown stamp %q", s.Stamp)
-		}
-		_, err := t.write(`UPDATE challenges SET `+s.Stamp+` = $3, changed_at = $4
-			WHERE realm = $1 AND id = $2 AND `+s.Stamp+` = 0`, s.Realm, s.Challenge, s.At, t.now)
-		if err != nil {
-			return err
-		}
+// PutStamp implements store.Challenges. What the application is shown is a change of the challenge,
+// and none of its version.
+func (t *tx) PutStamp(s store.Stamp) (first bool, err error) {
+	args := []any{s.Realm, s.Challenge, s.At}
+	set := s.Stamp + ` = $3`
+	switch s.Stamp {
+	case store.StampReceived, store.StampShown, store.StampOpened:
+		set += `, changed_at = $4`
+		args = append(args, t.now)
+	case store.StampDelivered, store.StampTold:
+	default:
+		return false, fmt.Errorf("unknown stamp %q", s.Stamp)
 	}
-	return nil
+	n, err := t.write(`UPDATE challenges SET `+set+` WHERE realm = $1 AND id = $2 AND `+s.Stamp+` = 0`, args...)
+	return n > 0, err
 }
 
 // SweepChallenges implements store.Challenges.

@@ -234,7 +234,7 @@ func TestUpgrade(t *testing.T) {
 		err = s.Update(t.Context(), func(tx store.Tx) error {
 			old.Shown, old.ChangedAt = 15, tx.Now()
 			return errors.Join(
-				tx.PutStamps([]store.Stamp{{Realm: "r", Challenge: "ch_1", Stamp: "shown", At: 15}}),
+				stamp(tx, store.Stamp{Realm: "r", Challenge: "ch_1", Stamp: store.StampShown, At: 15}),
 				tx.SweepRations(6), tx.SweepReplays(1, 8),
 			)
 		})
@@ -284,4 +284,9 @@ func TestNodesStartTogether(t *testing.T) {
 		}
 		group.Wait()
 	})
+}
+
+func stamp(tx store.Tx, s store.Stamp) error {
+	_, err := tx.PutStamp(s)
+	return err
 }

@@ -196,36 +196,48 @@ func stamps(t *testing.T, s store.Store) {
 	stamp := func(name string, at mfa.Instant) store.Stamp {
 		return store.Stamp{Realm: realm, Challenge: c.ID, Stamp: name, At: at}
 	}
-	update(t, s, func(tx store.Tx) error {
-		c.ChangedAt = tx.Now()
-		return tx.PutStamps([]store.Stamp{
-			stamp("received", 10), stamp("shown", 20), stamp("received", 5),
-			{Realm: realm, Challenge: "ch_none", Stamp: "opened", At: 1},
+	put := func(want bool, st store.Stamp) {
+		t.Helper()
+		update(t, s, func(tx store.Tx) error {
+			if want && st.Stamp != store.StampDelivered && st.Stamp != store.StampTold {
+				c.ChangedAt = tx.Now()
+			}
+			first, err := tx.PutStamp(st)
+			if err == nil && first != want {
+				t.Errorf("stamp %v is the first: %v, want %v", st, first, want)
+			}
+			return err
 		})
-	})
+	}
+	put(true, stamp(store.StampReceived, 10))
+	put(true, stamp(store.StampShown, 20))
+	put(false, stamp(store.StampReceived, 5))
+	put(false, store.Stamp{Realm: realm, Challenge: "ch_none", Stamp: store.StampOpened, At: 1})
 	c.Received, c.Shown = 10, 20
-	equal(t, "after PutStamps", challenge(t, s, c), c)
-	update(t, s, func(tx store.Tx) error { return tx.PutStamps([]store.Stamp{stamp("shown", 30)}) })
+	equal(t, "after stamps", challenge(t, s, c), c)
+	put(false, stamp(store.StampShown, 30))
 	equal(t, "after a second stamp", challenge(t, s, c), c)
-	update(t, s, func(tx store.Tx) error {
-		c.ChangedAt = tx.Now()
-		return tx.PutStamps([]store.Stamp{stamp("opened", 40)})
-	})
+	put(true, stamp(store.StampOpened, 40))
 	c.Opened = 40
-	equal(t, "after the third", challenge(t, s, c), c)
+	for _, quiet := range []string{store.StampDelivered, store.StampTold} {
+		put(true, stamp(quiet, 50))
+		put(false, stamp(quiet, 60))
+	}
+	equal(t, "after every stamp", challenge(t, s, c), c)
 	// A stamp makes nobody's Put stale, and a Put loses no stamp.
-	put := c
-	put.Received, put.Shown, put.Opened = 0, 0, 0
+	bare := c
+	bare.Received, bare.Shown, bare.Opened = 0, 0, 0
 	update(t, s, func(tx store.Tx) error {
 		c.ChangedAt = tx.Now()
-		return tx.PutChallenge(put)
+		return tx.PutChallenge(bare)
 	})
 	c.Version++
 	equal(t, "after PutChallenge", challenge(t, s, c), c)
 	if err := s.Update(t.Context(), func(tx store.Tx) error {
-		return tx.PutStamps([]store.Stamp{stamp("state", 1)})
+		_, err := tx.PutStamp(stamp("state", 1))
+		return err
 	}); err == nil {
-		t.Error("PutStamps takes a stamp that there is not")
+		t.Error("PutStamp takes a stamp that there is not")
 	}
 }
 

@@ -5,6 +5,8 @@
 ALTER TABLE challenges ADD COLUMN received INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE challenges ADD COLUMN shown    INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE challenges ADD COLUMN opened   INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE challenges ADD COLUMN delivered INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE challenges ADD COLUMN told     INTEGER NOT NULL DEFAULT 0;
 
 CREATE INDEX challenges_due_to_decide ON challenges (decide_by) WHERE state IN ('pending', 'answered');
 CREATE INDEX challenges_due_to_redeem ON challenges (redeem_by) WHERE state = 'approved';
