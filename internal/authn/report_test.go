@@ -101,6 +101,9 @@ func TestReportKnownBrowser(t *testing.T) {
 	if got := w.listed(p, ""); !slices.Equal(got, []mfa.ChallengeID{other.ID}) {
 		t.Errorf("listed %v, want only %s", got, other.ID)
 	}
+	if got := w.listed(p, strange.ID); !slices.Contains(got, strange.ID) {
+		t.Errorf("a stranger's that is named is not told: %v", got)
+	}
 	w.approve(p, strange, mfa.Scan)
 	w.redeemed(strange.ID)
 	v := w.rung(w.from(bad, login("alice")), mfa.RingReported)
