@@ -3,6 +3,7 @@ package authn_test
 import (
 	"context"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -116,10 +117,40 @@ type world struct {
 	silent     atomic.Bool // no wake-up leaves this node's commits
 }
 
+// fresh is the root and the database of a server that was started once: making the schema takes
+// longer than most tests.
+var fresh = sync.OnceValues(func() ([]byte, []byte) {
+	panicked := func(err error) {
+		if err != nil {
+			panic(err)
+		}
+	}
+	dir, err := os.MkdirTemp("", "nod-authn-*")
+	panicked(err)
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "nod.db")
+	root, err := keys.NewRoot()
+	panicked(err)
+	ring, err := keys.Open(keys.Config{Root: root})
+	panicked(err)
+	db, err := sqlstore.Open(context.Background(), sqlstore.Config{DSN: file})
+	panicked(err)
+	realms, err := realm.New(realm.Config{Store: &still{Store: db, clock: newClock()}, Ring: ring, PublicURL: host})
+	panicked(err)
+	panicked(realms.Ensure(context.Background()))
+	panicked(db.Close())
+	text, err := os.ReadFile(file)
+	panicked(err)
+	return root, text
+})
+
 // newWorld is a server of one node on SQLite, with an application.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := newNode(t, newSite(t, filepath.Join(t.TempDir(), "nod.db")))
+	root, text := fresh()
+	file := filepath.Join(t.TempDir(), "nod.db")
+	must(t, os.WriteFile(file, text, 0o600))
+	w := newNode(t, site{dsn: file, root: root, clock: newClock()})
 	w.app = w.application("Portal")
 	return w
 }

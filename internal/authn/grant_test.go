@@ -27,7 +27,7 @@ func (w *world) claims(g authn.Grant) map[string]any {
 	text, err := json.Marshal(set)
 	must(w.t, err)
 	must(w.t, json.Unmarshal(text, &keys))
-	token, err := jose.ParseSigned(g.JWT, []jose.SignatureAlgorithm{jose.ES256})
+	token, err := jose.ParseSignedCompact(g.JWT, []jose.SignatureAlgorithm{jose.ES256})
 	must(w.t, err)
 	payload, err := token.Verify(keys)
 	must(w.t, err)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/nodauth/nod/internal/application"
 	"github.com/nodauth/nod/internal/mfa"
 	"github.com/nodauth/nod/internal/store"
@@ -86,9 +87,9 @@ func TestTries(t *testing.T) {
 		_, err = w.redeem(v.ID)
 		wants(t, err, mfa.Conflict, mfa.ReasonChallengeClosed)
 	}
-	v := w.create(w.from(b, login("alice")))
+	w.create(w.from(b, login("alice")))
 	w.pass(2 * time.Hour) // after the failed ones
-	v = w.create(w.from(b, login("alice")))
+	v := w.create(w.from(b, login("alice")))
 	w.wrong(p, v, mfa.Scan, 0)
 	w.wrong(p, v, mfa.Digits, 1)
 	w.approve(p, v, mfa.Digits) // the third try may be right

@@ -302,7 +302,7 @@ func TestSilentBus(t *testing.T) {
 	}
 	w.pass(time.Hour) // so that nothing from before is swept
 	waits := w.park(p, "")
-	v := w.create(login("alice"))
+	w.create(login("alice"))
 	sweep()
 	equal(t, "prompts", len(w.shown(p, <-waits)), 1)
 
@@ -325,7 +325,7 @@ func TestSilentBus(t *testing.T) {
 	must(t, err)
 	p.keys = keys
 
-	v = w.create(login("alice"))
+	v := w.create(login("alice"))
 	changes := make(chan []authn.View, 1)
 	w.db.viewed = make(chan struct{}, 16)
 	after := store.Page{At: w.row(v.ID).ChangedAt, ID: string(v.ID), Limit: 10}

@@ -336,9 +336,10 @@ func TestPasswords(t *testing.T) {
 			cost[name] = fmt.Sprint(err, w.db.updates.Load()-before, len(w.events(store.EventFilter{}))-events)
 		}
 		equal(t, "cost of an unknown name", cost["nobody"], cost["alice"])
-		if i == 0 {
+		switch i {
+		case 0:
 			names = append(names, "bare")
-		} else if i == 1 {
+		case 1:
 			equal(t, "cost of a user without one", cost["bare"], cost["alice"])
 			names = names[:2]
 		}
