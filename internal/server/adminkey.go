@@ -42,7 +42,7 @@ func (s *Server) firstKey(ctx context.Context, p parts) error {
 		return nil
 	}
 	s.key = file
-	s.log.Info("made an administration key", slog.String("file", file))
+	s.log.InfoContext(ctx, "made an administration key", slog.String("file", file))
 	return nil
 }
 
@@ -56,7 +56,7 @@ func keepKey(file string) (secret.Value, error) {
 	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return secret.Value{}, err
 	}
-	kept, err := os.ReadFile(file) //nolint:gosec // in the operator's directory
+	kept, err := os.ReadFile(file)
 	if err != nil {
 		return secret.Value{}, err
 	}

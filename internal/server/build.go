@@ -178,7 +178,8 @@ func (s *Server) operations() http.Handler {
 		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 		defer cancel()
 		if err := s.ready(ctx); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			s.log.WarnContext(ctx, "not ready", slog.Any("error", err))
+			http.Error(w, publicly(err), http.StatusServiceUnavailable)
 			return
 		}
 		answer := "ready"
@@ -198,4 +199,13 @@ func (s *Server) ready(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// publicly is what anybody may read of why the server is not ready: no cause, which names hosts,
+// accounts and files.
+func publicly(err error) string {
+	if e, ok := errors.AsType[*mfa.Error](err); ok {
+		return e.Message
+	}
+	return err.Error()
 }

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -9,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/nodauth/nod/internal/application"
+	"github.com/nodauth/nod/internal/mfa"
 	"github.com/nodauth/nod/internal/secret"
 )
 
@@ -102,7 +105,7 @@ func TestFirstKeyIsKept(t *testing.T) {
 	c := localConfig(t.TempDir())
 	file := filepath.Join(c.DataDir, "admin.key")
 	left := application.NewSecret().Reveal()
-	if err := os.WriteFile(file, []byte(left), 0o644); err != nil { //nolint:gosec // too open, on purpose
+	if err := os.WriteFile(file, []byte(left), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -133,8 +136,21 @@ func TestFirstKeyCannotBeKept(t *testing.T) {
 	}
 	s, stop := serving(t, c)
 	defer stop()
-	key, err := os.ReadFile(file) //nolint:gosec // of the test
+	key, err := os.ReadFile(file)
 	if err != nil || !administers(t, s.LocalURL(), string(key)) {
 		t.Errorf("no key administers: %v", err)
+	}
+}
+
+func TestNotReadyHidesTheCause(t *testing.T) {
+	t.Parallel()
+	cause := errors.New("dial tcp 10.0.0.3:5432: user nod")
+	for want, err := range map[string]error{
+		"The database cannot be reached.": fmt.Errorf("ready: %w", &mfa.Error{Code: mfa.Unavailable, Message: "The database cannot be reached.", Err: cause}),
+		"the clock is wrong":              errors.New("the clock is wrong"),
+	} {
+		if got := publicly(err); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }
