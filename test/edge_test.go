@@ -25,7 +25,7 @@ func TestSlowMessages(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer conn.Close()
+			defer func() { _ = conn.Close() }()
 			_ = conn.SetDeadline(time.Now().Add(time.Minute))
 			fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\nContent-Length: 900\r\n\r\nab", path, protocol.ContentType)
 			res, err := http.ReadResponse(bufio.NewReader(conn), nil)

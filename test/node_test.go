@@ -65,9 +65,8 @@ func startUntil(t testing.TB, o nodeOptions) (*node, func()) {
 	if o.seal != "" {
 		c.SealKey = secret.New(o.seal)
 	}
-	log := &logBuffer{t: t}
 	s, err := server.New(t.Context(), c, server.Options{
-		Log: log, Offset: func() time.Duration { return time.Duration(o.offset.Load()) }, Heard: o.heard,
+		Log: logBuffer{}, Offset: func() time.Duration { return time.Duration(o.offset.Load()) }, Heard: o.heard,
 	})
 	if err != nil {
 		t.Fatalf("start server: %v", err)
@@ -87,14 +86,11 @@ func startUntil(t testing.TB, o nodeOptions) (*node, func()) {
 	}
 }
 
-// logBuffer keeps the log for a test that fails.
-type logBuffer struct {
-	t   testing.TB
-	buf bytes.Buffer
-}
+// logBuffer shows the log of a server when NOD_TEST_LOG is set.
+type logBuffer struct{}
 
-func (l *logBuffer) Write(p []byte) (int, error) {
-	if testing.Verbose() && os.Getenv("NOD_TEST_LOG") != "" {
+func (logBuffer) Write(p []byte) (int, error) {
+	if os.Getenv("NOD_TEST_LOG") != "" {
 		fmt.Fprint(os.Stderr, string(p))
 	}
 	return len(p), nil

@@ -2,7 +2,7 @@ package test
 
 import (
 	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // what RFC 6238 uses by default
+	"crypto/sha1"
 	"encoding/base32"
 	"encoding/binary"
 	"fmt"

@@ -127,7 +127,7 @@ var fresh = sync.OnceValues(func() ([]byte, []byte) {
 	}
 	dir, err := os.MkdirTemp("", "nod-authn-*")
 	panicked(err)
-	defer os.RemoveAll(dir)
+	defer func() { panicked(os.RemoveAll(dir)) }()
 	file := filepath.Join(dir, "nod.db")
 	root, err := keys.NewRoot()
 	panicked(err)

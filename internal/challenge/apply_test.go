@@ -181,7 +181,7 @@ func TestApplyLate(t *testing.T) {
 	if len(w.woken()) != 3 {
 		t.Error("nobody was woken")
 	}
-	w.apply(h.ID, mfa.Tick{})
+	_, _, _ = w.apply(h.ID, mfa.Tick{})
 	if said := w.said(); len(said) != 0 {
 		t.Errorf("expired a second time: %v", said)
 	}
@@ -240,7 +240,7 @@ func TestApplyStale(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	h := w.make(spec(mfa.Scan))
-	w.apply(h.ID, mfa.Deny{Decision: decision(h, "1")})
+	_, _, _ = w.apply(h.ID, mfa.Deny{Decision: decision(h, "1")})
 	err := w.store.View(t.Context(), func(tx store.Tx) error {
 		old := h
 		_, _, err := w.Apply(tx, &old, mfa.Cancel{Reason: mfa.CancelPolicy}, facts, w.record)
@@ -296,11 +296,11 @@ func TestCancelLive(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	pending, byOne, byTwo, denied := w.make(spec(mfa.Digits)), w.make(spec(mfa.Digits)), w.make(spec(mfa.Digits)), w.make(spec(mfa.Digits))
-	w.apply(byOne.ID, approval(byOne, mfa.Digits, byOne.Expect.Digits))
+	_, _, _ = w.apply(byOne.ID, approval(byOne, mfa.Digits, byOne.Expect.Digits))
 	two := approval(byTwo, mfa.Digits, byTwo.Expect.Digits)
 	two.By.ID = "dev_2"
-	w.apply(byTwo.ID, two)
-	w.apply(denied.ID, mfa.Deny{Decision: decision(denied, "1")})
+	_, _, _ = w.apply(byTwo.ID, two)
+	_, _, _ = w.apply(denied.ID, mfa.Deny{Decision: decision(denied, "1")})
 	w.said()
 
 	cancelLive := func(e mfa.Cancel, rows ...mfa.ChallengeID) (ended []mfa.ChallengeID) {
