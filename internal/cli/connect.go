@@ -68,6 +68,8 @@ func (a *app) findServer() error {
 	return nil
 }
 
+// findKey finds the API key. The local server's own key goes to that server alone, whatever other
+// one is named.
 func (a *app) findKey() error {
 	switch key := a.getenv("NOD_API_KEY"); {
 	case key != "" && a.conn.APIKeyFile == "":
@@ -80,6 +82,9 @@ func (a *app) findKey() error {
 		}
 		a.conn.key, a.conn.keyFrom = client.Secret(text), a.conn.APIKeyFile
 		return nil
+	}
+	if local, err := readLine(filepath.Join(a.conn.DataDir, "url")); err != nil || local != strings.TrimSuffix(a.conn.URL, "/") {
+		return nil //nolint:nilerr // there is no local server, so none of its keys
 	}
 	file := filepath.Join(a.conn.DataDir, "admin.key")
 	text, err := readLine(file)
