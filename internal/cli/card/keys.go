@@ -79,6 +79,8 @@ func (m *model) cardKey(e *entry, k tea.KeyMsg) tea.Cmd {
 		}
 	case "r":
 		e.keep = rememberable(e.prompt) && !e.keep
+	case " ":
+		m.part++
 	case "backspace":
 		e.input = e.input[:max(0, len(e.input)-1)]
 	case "esc":
@@ -157,7 +159,7 @@ func rememberable(p authenticator.Prompt) bool {
 func (m *model) move(by int) {
 	i := slices.IndexFunc(m.entries, func(e entry) bool { return e.prompt.Challenge == m.focus })
 	n := len(m.entries)
-	m.focus = m.entries[((i+by)%n+n)%n].prompt.Challenge
+	m.focus, m.part = m.entries[((i+by)%n+n)%n].prompt.Challenge, 0
 }
 
 func (m *model) approve(e *entry, a authenticator.Approval) tea.Cmd {

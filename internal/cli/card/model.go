@@ -87,6 +87,8 @@ type model struct {
 	log     []string
 	lost    map[int]error
 	width   int
+	height  int
+	part    int // of what does not fit, turned to by the person
 }
 
 const (
@@ -104,7 +106,7 @@ func wake() tea.Cmd {
 func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
-		m.width = msg.Width
+		m.width, m.height, m.part = msg.Width, msg.Height, 0
 	case tick:
 		m.expire()
 		return m, wake()
@@ -186,7 +188,7 @@ func (m *model) remove(gone func(entry) bool) {
 }
 
 func (m *model) refocus() {
-	m.focus, m.asking, m.deaf = "", false, m.now().Add(deafness)
+	m.focus, m.asking, m.part, m.deaf = "", false, 0, m.now().Add(deafness)
 	if len(m.entries) > 0 {
 		m.focus = m.entries[0].prompt.Challenge
 	}

@@ -300,6 +300,62 @@ func TestVeto(t *testing.T) {
 	}
 }
 
+func TestWhatDoesNotFitIsTurnedTo(t *testing.T) {
+	t.Parallel()
+	s := newScreen("jo")
+	s.Update(tea.WindowSizeMsg{Width: 40, Height: 10})
+	pay := prompt("ch_b", protocol.MatchScan, protocol.MatchDigits)
+	pay.Kind, pay.Reason = protocol.KindTransaction, strings.Repeat("for this and for that ", 9)
+	s.list(0, prompt("ch_a", protocol.MatchDigits), pay)
+	s.settle()
+	shows := func(key string, want ...string) {
+		t.Helper()
+		if key != "" {
+			s.press(key)
+		}
+		got := s.View()
+		if n := strings.Count(got, "\n") + 1; n > 10 {
+			t.Errorf("%d lines after %q", n, key)
+		}
+		for _, w := range want {
+			if !strings.Contains(got, w) {
+				t.Errorf("no %q after %q:\n%s", w, key, got)
+			}
+		}
+	}
+	shows("", "SIGN-IN", "space shows more")
+	shows("tab", "TRANSACTION", "1 of 3")
+	shows(" ", "2 of 3")
+	shows("0", "0_", "d denies")
+	shows("esc", "2 of 3")
+	shows("n", "n again reports it")
+	shows("esc", "2 of 3")
+	shows(" ", "3 of 3", "d denies")
+	shows(" ", "TRANSACTION")
+	s.Update(tea.WindowSizeMsg{Width: 40, Height: 60})
+	if got := s.View(); strings.Contains(got, "space shows more") {
+		t.Errorf("all fits, and more is offered:\n%s", got)
+	}
+}
+
+func TestLinesWrap(t *testing.T) {
+	t.Parallel()
+	s := newScreen("jo at https://auth.example.org")
+	s.Update(tea.WindowSizeMsg{Width: 40, Height: 24})
+	s.Update(updated{0, authenticator.Update{Notices: []protocol.Notice{{Kind: protocol.NoticeLockLifted, By: protocol.ByHelpDesk, At: began.UnixMilli()}}}})
+	got := s.View()
+	for _, line := range strings.Split(got, "\n") {
+		if lipgloss.Width(line) > 40 {
+			t.Errorf("%q does not fit into 40 columns", line)
+		}
+	}
+	for _, want := range []string{"help desk", "NOD1:…"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q:\n%s", want, got)
+		}
+	}
+}
+
 func TestCardsLook(t *testing.T) {
 	t.Parallel()
 	s := newScreen("jo")

@@ -33,36 +33,61 @@ func newLook(r *lipgloss.Renderer) look {
 	}
 }
 
-// View draws the screen.
+// View draws the screen, or of what does not fit the part that the person turned to: first the
+// beginning of the chosen card, which says who asks, and where its end is answered the end.
 func (m *model) View() string {
+	text, begin, end := m.draw()
+	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+	room := m.height - 1
+	if room < 1 || len(lines) <= room {
+		return text
+	}
+	if end <= room {
+		begin = 0
+	}
+	if e := m.find(m.focus); e != nil && (m.asking || e.scan || e.busy || e.input+e.note+e.back != "") {
+		return strings.Join(lines[max(0, end-room):max(end, room)], "\n")
+	}
+	parts := slices.Collect(slices.Chunk(lines[begin:], room))
+	part := m.part % len(parts)
+	return strings.Join(parts[part], "\n") + "\n" + m.look.warn.Render(fmt.Sprintf("%d of %d · space shows more", part+1, len(parts)))
+}
+
+// draw draws everything, and says which lines the chosen card has.
+func (m *model) draw() (_ string, begin, end int) {
 	width := m.width
 	if width == 0 {
 		width = noWidth
 	}
 	width = min(width, widest)
 	var b strings.Builder
+	faint, warn := m.look.faint.Width(width), m.look.warn.Width(width) // which wrap
 	if len(m.entries) == 0 {
-		b.WriteString(m.look.faint.Render("Waiting for prompts of "+strings.Join(m.accounts, ", ")+" …") + "\n")
+		b.WriteString(faint.Render("Waiting for prompts of "+strings.Join(m.accounts, ", ")+" …") + "\n")
 	}
 	for _, e := range m.entries {
+		at := strings.Count(b.String(), "\n")
 		b.WriteString(m.card(e, width) + "\n")
+		if e.prompt.Challenge == m.focus {
+			begin, end = at, strings.Count(b.String(), "\n")
+		}
 	}
 	for i, a := range m.alerts {
-		b.WriteString(m.look.warn.Render("! "+Notice(a.notice)) + "\n")
+		b.WriteString(warn.Render("! "+Notice(a.notice)) + "\n")
 		if i == 0 && len(m.entries) == 0 {
-			b.WriteString(m.look.faint.Render(alertKeys(a.notice)) + "\n")
+			b.WriteString(faint.Render(alertKeys(a.notice)) + "\n")
 		}
 	}
 	for account, err := range m.lost {
-		b.WriteString(m.look.warn.Render(m.accounts[account]+": "+err.Error()) + "\n")
+		b.WriteString(warn.Render(m.accounts[account]+": "+err.Error()) + "\n")
 	}
 	for _, line := range m.log {
-		b.WriteString(m.look.faint.Render(line) + "\n")
+		b.WriteString(faint.Render(line) + "\n")
 	}
 	if len(m.entries) == 0 {
-		b.WriteString(m.look.faint.Render("A page whose prompt does not come: nod authenticator answer --approve --scan NOD1:…\nq quits") + "\n")
+		b.WriteString(faint.Render("A page whose prompt does not come: nod authenticator answer --approve --scan NOD1:…\nq quits") + "\n")
 	}
-	return b.String()
+	return b.String(), begin, end
 }
 
 func alertKeys(n protocol.Notice) string {
