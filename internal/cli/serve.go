@@ -80,7 +80,7 @@ func (c demoCmd) Run(a *app) error {
 	cfg := server.DefaultConfig()
 	cfg.DataDir, cfg.Listen = c.Data, c.Listen
 	cfg.Log.Level = "warn"
-	return demo.Run(a.ctx, demo.Config{Server: cfg, Exit: c.Exit, JSON: a.json, Out: a.stdout, Log: a.stderr})
+	return demo.Run(a.ctx, demo.Config{Server: cfg, Exit: c.Exit, JSON: a.json, Program: os.Args[0], Out: a.stdout, Log: a.stderr})
 }
 
 type configCmd struct {

@@ -25,8 +25,10 @@ type Config struct {
 	Server server.Config // DataDir is the demonstration's folder
 	Exit   bool          // stop after the sign-in
 	JSON   bool          // print one JSON document instead of text
-	Out    io.Writer
-	Log    io.Writer
+	// Program is nod as the person called it, for commands to be copied.
+	Program string
+	Out     io.Writer
+	Log     io.Writer
 }
 
 // Step is one moment of the sign-in.
@@ -77,6 +79,9 @@ func Run(ctx context.Context, c Config) error {
 	done := make(chan error, 1)
 	go func() { done <- s.Run(serving) }()
 	r, err := signIn(ctx, c.Server.DataDir, s.LocalURL())
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("%w\nTo begin anew remove the folder %s, or name another with --data", err, c.Server.DataDir)
+	}
 	if err == nil {
 		err = c.print(r)
 	}
@@ -166,7 +171,7 @@ func (d *demonstration) application(ctx context.Context) error {
 	}
 	key, err := os.ReadFile(d.files.AppKey)
 	if err != nil {
-		return fmt.Errorf("the folder is not this demonstration's, remove it or name another: %w", err)
+		return fmt.Errorf("the folder is not this demonstration's: %w", err)
 	}
 	realm, err := d.admin.Realms.Current(ctx)
 	if err != nil {
