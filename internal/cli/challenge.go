@@ -85,6 +85,21 @@ func pushed(p client.PushStatus) string {
 	return out
 }
 
+// unlisted says why no device shows a prompt.
+func unlisted(reason string) string {
+	why := map[string]string{
+		"budget":     "the user was asked as often as policy lets places like this ask",
+		"slot_taken": "another one is being shown",
+		"wait":       "one was denied or ignored a short time ago",
+		"reported":   "the user reported one as not them",
+		"name_only":  "nobody checked a first factor",
+	}[reason]
+	if why == "" {
+		return "No device shows this prompt. Scan the QR code."
+	}
+	return "No device shows this prompt, since " + why + ". Scan the QR code."
+}
+
 func delivered(d client.Delivery) string {
 	out := "not sent"
 	if d.Sent {
@@ -146,7 +161,7 @@ type challengeCreate struct {
 // Help gives examples.
 func (challengeCreate) Help() string {
 	return "On a terminal it draws the QR code of the login page. With --wait it ends with 0 if approved, 3 if denied, 4 if expired.\n\n" +
-		"Examples:\n\n    nod challenge create jo --wait\n    nod challenge create jo --kind transaction --reason \"Transfer\" --detail Amount=\"12 EUR\" --detail To=PT50 --json\n"
+		"Examples:\n\n    nod challenge create jo --asserted --wait\n    nod challenge create jo --asserted --kind transaction --reason \"Transfer\" --detail Amount=\"12 EUR\" --detail To=PT50 --json\n"
 }
 
 // Run makes a challenge.
@@ -172,6 +187,12 @@ func (v *challengeCreate) Run(a *app) error {
 		if err := drawQR(a.stdout, string(ch.Match.QR), a.colors(a.stdout)); err != nil {
 			return err
 		}
+		if d := string(ch.Match.Digits); d != "" {
+			fmt.Fprintf(a.stdout, "digits     %s\n", d) // again, where the code has scrolled the first ones away
+		}
+	}
+	if !ch.Push.Listed {
+		a.say("%s", unlisted(ch.Push.Reason))
 	}
 	if !v.Wait {
 		return nil

@@ -92,7 +92,7 @@ func (a *app) main(args []string) (code int) {
 		fmt.Fprintf(a.stderr, "nod: %s\n", err)
 		where := "nod"
 		if p, ok := errors.AsType[*kong.ParseError](err); ok && p.Context != nil && p.Context.Selected() != nil {
-			where = p.Context.Selected().FullPath()
+			where = verbOf(p.Context.Selected())
 		}
 		fmt.Fprintf(a.stderr, "Run \"%s --help\" to see how it is used.\n", where)
 		return codeUsage
@@ -102,6 +102,14 @@ func (a *app) main(args []string) (code int) {
 		return a.fail(err)
 	}
 	return codeOK
+}
+
+// verbOf is what a person types for a verb; kong's own path has the aliases in it.
+func verbOf(n *kong.Node) string {
+	if n.Parent == nil {
+		return n.Name
+	}
+	return verbOf(n.Parent) + " " + n.Name
 }
 
 func newParser(g *grammar, a *app) (*kong.Kong, error) {

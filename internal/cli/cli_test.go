@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -11,12 +13,16 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/nodauth/nod/authenticator"
+	"github.com/nodauth/nod/client"
 )
 
 func TestMain(m *testing.M) {
@@ -70,7 +76,7 @@ func (r replies) serve(t *testing.T, seen *[]string) *httptest.Server {
 		status := 200
 		if code, rest, found := strings.Cut(text, "!"); found && len(code) == 3 {
 			text = rest
-			status = map[string]int{"401": 401, "404": 404, "409": 409, "410": 410, "429": 429}[code]
+			status = map[string]int{"401": 401, "403": 403, "404": 404, "409": 409, "410": 410, "429": 429}[code]
 		}
 		switch {
 		case !ok:
@@ -158,11 +164,14 @@ func TestVerbs(t *testing.T) {
 		{name: "device settle", args: "device settle dev_a --restore", replies: replies{"POST /v1/devices/dev_a/settle": devJSON}, sent: `POST /v1/devices/dev_a/settle {"restore":true}`},
 		{name: "device settle, which", args: "device settle dev_a", code: 2, says: "--restore"},
 		{name: "enrolment create", args: "enrolment create jo --lost", replies: replies{jo: oneJo, "POST /v1/users/" + joID + "/enrolments": enrJSON}, sent: "POST /v1/users/" + joID + `/enrolments {"lost":true,"by":"administrator"}`, shows: "https://nod.test/enrol#t.p\n"},
+		{name: "enrolment create, what next", args: "enrolment create jo", replies: replies{jo: oneJo, "POST /v1/users/" + joID + "/enrolments": enrJSON}, says: "nod enrolment confirm enr_a DIGITS"},
 		{name: "enrolment show", args: "enrolment show enr_a", replies: replies{"GET /v1/enrolments/enr_a": enrJSON}, shows: "invited"},
 		{name: "enrolment confirm", args: "enrolment confirm enr_a", stdin: "042 137\n", replies: replies{"POST /v1/enrolments/enr_a/confirm": enrJSON}, sent: `POST /v1/enrolments/enr_a/confirm {"code":"042137"}`},
 		{name: "enrolment cancel", args: "enrolment cancel enr_a", replies: replies{"POST /v1/enrolments/enr_a/cancel": enrJSON}},
 		{name: "challenge create", args: "challenge create jo --kind transaction --detail B=1 --detail A=2=3 --match scan --match digits --ip 203.0.113.7 --nonce n --asserted", replies: replies{"POST /v1/challenges": chJSON}, sent: `POST /v1/challenges {"user":{"name":"jo"},"kind":"transaction","match":["scan","digits"],"details":[{"label":"B","value":"1"},{"label":"A","value":"2=3"}],"context":{"ip":"203.0.113.7"},"first_factor":"asserted","nonce":"n"}`, shows: "042137"},
 		{name: "challenge create and wait", args: "challenge create jo --wait", replies: replies{"POST /v1/challenges": chJSON, "GET /v1/challenges/ch_a?state=pending&wait=30": state("denied")}, code: 3, shows: "denied"},
+		{name: "challenge create, not listed", args: "challenge create jo --asserted", replies: replies{"POST /v1/challenges": strings.Replace(chJSON, `"push":{"listed":true,"rung":false}`, `"push":{"listed":false,"rung":false,"reason":"wait"}`, 1)}, says: "one was denied or ignored a short time ago"},
+		{name: "challenge create without a first factor", args: "challenge create jo", replies: replies{"POST /v1/challenges": `403!{"code":"forbidden","reason":"first_factor_required","detail":"Policy asks for a first factor."}`}, code: 1, says: "Add --asserted"},
 		{name: "challenge show", args: "challenge show ch_a", replies: replies{"GET /v1/challenges/ch_a": state("expired")}, shows: "expired"},
 		{name: "challenge wait, approved", args: "challenge wait ch_a", replies: replies{"GET /v1/challenges/ch_a?state=pending&wait=30": state("approved")}, shows: "approved"},
 		{name: "challenge wait, expired", args: "challenge wait ch_a", replies: replies{"GET /v1/challenges/ch_a?state=pending&wait=30": state("expired")}, code: 4},
@@ -176,6 +185,7 @@ func TestVerbs(t *testing.T) {
 		{name: "challenge redeem, denied", args: "challenge redeem ch_a", replies: replies{"POST /v1/challenges/ch_a/redeem": `409!{"code":"conflict","state":"denied","detail":"It was denied."}`}, code: 3},
 		{name: "challenge redeem, once more", args: "challenge redeem ch_a", replies: replies{"POST /v1/challenges/ch_a/redeem": `409!{"code":"conflict","reason":"already_redeemed","state":"redeemed","detail":"It was redeemed."}`}, code: 1, says: "It was redeemed."},
 		{name: "events", args: "event list --user jo --kind challenge. --since 1h", replies: replies{jo: oneJo, "GET /v1/events?kind=challenge.&limit=100&since=2026-01-02T02%3A04%3A05.000Z&user=" + joID: `{"items":[{"id":"evt_b","at":"2026-01-02T03:04:05.000Z","kind":"challenge.denied"},{"id":"evt_a","at":"2026-01-02T03:04:04.000Z","kind":"challenge.created","data":{"b":"2","a":"1"}}]}`}, shows: "a=1 b=2"},
+		{name: "events of a challenge", args: "event list --challenge ch_a", replies: replies{"GET /v1/events?challenge=ch_a&limit=100": `{"items":[{"id":"evt_a","at":"2026-01-02T03:04:04.000Z","kind":"challenge.cancelled","actor":"server","user":"usr_a","challenge":"ch_a","data":{"reason":"policy"}}]}`}, shows: "server  reason=policy usr_a\n"},
 		{name: "policy show", args: "policy show", replies: replies{"GET /v1/policies/current": `{"version":3,"document":"min_bits: 20\n","at":"2026-01-02T03:04:05.000Z","by":"key_a"}`}, shows: "min_bits: 20\n", says: "Version 3"},
 		{name: "policy apply", args: "policy apply - --expect-version 3", stdin: "min_bits: 20\n", replies: replies{"PUT /v1/policies/current": `{"version":4,"changed":true}`}, sent: `PUT /v1/policies/current {"document":"min_bits: 20\n","expect_version":3}`, shows: "Version 4 is in force."},
 		{name: "policy dry run", args: "policy apply - --dry-run", stdin: "a: 1\nb: 3\n", replies: replies{"GET /v1/policies/current": `{"version":3,"document":"a: 1\nb: 2\n"}`}, shows: " a: 1\n-b: 2\n+b: 3\n"},
@@ -217,6 +227,40 @@ func checkJSON(t *testing.T, r replies, stdin, args string) {
 		} else if err != nil {
 			t.Fatalf("with --json, document %d: %v\n%s", n, err, got.stdout)
 		}
+	}
+}
+
+func TestHints(t *testing.T) {
+	t.Parallel()
+	refused := func(sentinel error) error { return fmt.Errorf("%w: %w", sentinel, syscall.ECONNREFUSED) }
+	for _, tc := range []struct {
+		err  error
+		url  string
+		want string
+	}{
+		{refused(client.ErrNoReply), "http://127.0.0.1:1", "Nothing listens at http://127.0.0.1:1."},
+		{refused(authenticator.ErrNoReply), "", "the server is down"},
+		{refused(errors.New("the database")), "", ""},
+		{fmt.Errorf("listen: %w", syscall.EADDRINUSE), "", "Another program has that address"},
+		{fmt.Errorf("reach the server: %w", http.ErrSchemeMismatch), "https://127.0.0.1:1", "speaks plain http"},
+		{&client.Error{Code: client.NotFound}, "https://auth.example.org/v1", "without the /v1"},
+		{&client.Error{Code: client.NotFound}, "https://auth.example.org", ""},
+	} {
+		a := &app{conn: connection{URL: tc.url}}
+		if got := a.hint(tc.err); !strings.Contains(got, tc.want) || (got == "") != (tc.want == "") {
+			t.Errorf("%v: got the hint %q, want %q", tc.err, got, tc.want)
+		}
+	}
+}
+
+func TestStoppedByThePerson(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var say bytes.Buffer
+	a := &app{ctx: ctx, stderr: &say}
+	if code := a.fail(fmt.Errorf("read a challenge: %w", context.Canceled)); code != codeError || say.String() != "Stopped.\n" {
+		t.Errorf("got exit code %d and %q", code, say.String())
 	}
 }
 

@@ -70,6 +70,7 @@ func (v *enrolmentCreate) Run(a *app) error {
 			}
 		}
 		if v.NoWait || !a.talks() {
+			a.say("When a device shows six digits: nod enrolment confirm %s DIGITS", e.ID)
 			return nil
 		}
 		return a.attend(c, e.ID)

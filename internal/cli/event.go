@@ -20,7 +20,7 @@ type eventList struct {
 	Application string        `placeholder:"APPLICATION" help:"Only of this application: name or id."`
 	Device      string        `placeholder:"ID" help:"Only of this device."`
 	Challenge   string        `placeholder:"ID" help:"Only of this challenge."`
-	Kind        string        `placeholder:"KIND" help:"Only of this kind; one that ends in a dot is a beginning, as challenge."`
+	Kind        string        `placeholder:"KIND" help:"Only of this kind, as challenge.denied, or of all that begin so, as challenge. with the dot."`
 	Since       time.Duration `placeholder:"DURATION" help:"Only those not older, such as 24h."`
 	Limit       int           `default:"100" help:"How many at most, the newest; 0 for all."`
 	Follow      bool          `short:"f" help:"Go on with those to come."`
@@ -56,7 +56,7 @@ func (v *eventList) Run(a *app) error {
 	return a.show(client.Page[client.Event]{Items: events}, func(w io.Writer) {
 		var rows [][]string
 		for _, e := range events {
-			rows = append(rows, eventRow(e))
+			rows = append(rows, eventRow(e, q))
 		}
 		table(w, "AT KIND BY ABOUT", rows)
 	})
@@ -84,15 +84,17 @@ func (v *eventList) query(a *app, c *client.Client) (client.EventQuery, error) {
 	return q, nil
 }
 
-func eventRow(e client.Event) []string {
+// eventRow has first what is short and tells most. What every event listed is about, by q, is left
+// out.
+func eventRow(e client.Event, q client.EventQuery) []string {
 	var about []string
-	for _, s := range []string{e.User, e.Application, e.Device, e.Challenge} {
-		if s != "" {
-			about = append(about, s)
-		}
-	}
 	for _, name := range sortedKeys(e.Data) {
 		about = append(about, name+"="+e.Data[name])
+	}
+	for _, s := range [][2]string{{e.Challenge, q.Challenge}, {e.Application, q.Application}, {e.Device, q.Device}, {e.User, q.User}} {
+		if s[0] != s[1] {
+			about = append(about, s[0])
+		}
 	}
 	by := e.Actor
 	if e.Address != "" {
@@ -114,7 +116,7 @@ func (a *app) follow(c *client.Client, q client.EventQuery, events []client.Even
 		last := q.Since
 		for _, e := range events {
 			if !printed[e.ID] {
-				if err := a.printEvent(e); err != nil {
+				if err := a.printEvent(e, q); err != nil {
 					return err
 				}
 			}
@@ -140,11 +142,11 @@ func (a *app) follow(c *client.Client, q client.EventQuery, events []client.Even
 	}
 }
 
-func (a *app) printEvent(e client.Event) error {
+func (a *app) printEvent(e client.Event, q client.EventQuery) error {
 	if a.json {
 		return a.line(e)
 	}
-	row := eventRow(e)
+	row := eventRow(e, q)
 	_, err := io.WriteString(a.stdout, strings.Join(row, "  ")+"\n")
 	return err
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"strings"
 	"syscall"
 	"time"
 
@@ -39,6 +41,10 @@ func usagef(format string, args ...any) error { return usageError(fmt.Sprintf(fo
 func (a *app) fail(err error) int {
 	if o, ok := errors.AsType[outcome](err); ok {
 		return int(o)
+	}
+	if errors.Is(err, context.Canceled) && a.ctx.Err() != nil {
+		a.say("Stopped.")
+		return codeError
 	}
 	fmt.Fprintf(a.stderr, "nod: %s\n", err)
 	if hint := a.hint(err); hint != "" {
@@ -85,10 +91,16 @@ func (a *app) hint(err error) string {
 	switch {
 	case errors.As(err, &refused):
 		return a.hintRefused(refused)
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "Another program has that address, perhaps another nod. Stop it, or name a free one: listen in the configuration, or NOD_LISTEN."
+	case errors.Is(err, syscall.ECONNREFUSED) && errors.Is(err, authenticator.ErrNoReply):
+		return "Nothing listens there: the server is down, or has moved."
+	case errors.Is(err, syscall.ECONNREFUSED) && errors.Is(err, client.ErrNoReply):
 		return "Nothing listens at " + a.conn.where() + ". Is the server running? \"nod serve\" starts one; --url or NOD_URL names another."
 	case errors.Is(err, client.ErrNotNod):
 		return "What answers at " + a.conn.where() + " is not nod's API. Check --url or NOD_URL."
+	case errors.Is(err, http.ErrSchemeMismatch):
+		return "What answers at " + a.conn.where() + " speaks plain http. Check --url or NOD_URL."
 	case isUnknownHost(err):
 		return "The name in " + a.conn.where() + " is not known. Check --url or NOD_URL."
 	case errors.Is(err, authenticator.ErrPassphrase):
@@ -99,8 +111,6 @@ func (a *app) hint(err error) string {
 		return "It may be over, answered, or for another user. \"nod authenticator answer\" without --challenge answers what is listed now."
 	case errors.Is(err, authenticator.ErrUpdate):
 		return "Install a newer nod on this machine, or answer with another device."
-	case errors.Is(err, context.Canceled):
-		return "Stopped."
 	}
 	return ""
 }
@@ -112,7 +122,11 @@ func (a *app) hintRefused(e *client.Error) string {
 	case e.Code == client.Unauthenticated:
 		return "The API key from " + a.conn.keyFrom + " is not one of the server's at " + a.conn.where() + "."
 	case e.Code == client.Forbidden && e.Reason == "scope":
-		return "The API key from " + a.conn.keyFrom + " may not do this. Use one with the scope that it needs."
+		return "The API key from " + a.conn.keyFrom + " may not do this. \"nod application create NAME --scope SCOPE --key-file FILE\" makes one that may."
+	case e.Reason == "first_factor_required":
+		return "Add --asserted, with the key of an application that checks first factors itself, or --password-file."
+	case e.Code == client.NotFound && strings.HasSuffix(strings.TrimSuffix(a.conn.URL, "/"), "/v1"):
+		return "The server's URL goes without the /v1. Check --url or NOD_URL."
 	case e.Reason == "wrong_code":
 		return "Look at the code again; a few wrong ones end it."
 	case e.Reason == "version_mismatch":

@@ -31,7 +31,7 @@ func showFactors(w io.Writer, f client.FactorList) {
 		pairs = append(pairs, "backup codes", fmt.Sprintf("%d left of those made %s%s", f.BackupCodes.Left, moment(f.BackupCodes.CreatedAt), disabled))
 	}
 	if f.BypassCode != nil {
-		pairs = append(pairs, "bypass code", fmt.Sprintf("%d uses until %s, by %s: %s", f.BypassCode.UsesLeft, moment(f.BypassCode.ExpiresAt), f.BypassCode.By, f.BypassCode.Reason))
+		pairs = append(pairs, "bypass code", fmt.Sprintf("%d left until %s, by %s: %s", f.BypassCode.UsesLeft, moment(f.BypassCode.ExpiresAt), f.BypassCode.By, f.BypassCode.Reason))
 	}
 	fields(w, pairs...)
 }

@@ -23,7 +23,7 @@ type policyShow struct {
 
 // Help gives examples.
 func (policyShow) Help() string {
-	return "Examples:\n\n    nod policy show > policy.yaml\n    nod policy show --version 3\n"
+	return "Examples:\n\n    nod policy show > policy.yaml\n    nod policy show --version 3\n    nod policy show --version 3 | nod policy apply -\n"
 }
 
 // Run shows a policy.
@@ -119,7 +119,7 @@ func (a *app) compare(c *client.Client, text string) error {
 		for _, l := range lines {
 			fmt.Fprintln(w, l)
 		}
-		a.say("Compared with version %d. The server checks the document when it is applied.", now.Version)
+		a.say("Compared with version %d. What is left out is as it is built in. The server checks the document when it is applied.", now.Version)
 	})
 }
 
