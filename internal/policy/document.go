@@ -10,7 +10,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -98,7 +100,7 @@ func (w *Window) UnmarshalYAML(n *yaml.Node) error {
 		case "per":
 			err = n.Content[i+1].Decode(&w.Per)
 		default:
-			err = fmt.Errorf("line %d: field %s not found in a window", key.Line, key.Value)
+			err = fmt.Errorf("line %d: there is no key %s in a window", key.Line, key.Value)
 		}
 		if err != nil {
 			return err
@@ -157,7 +159,7 @@ func Parse(text []byte) (Document, error) {
 	}
 	d, err := read(text)
 	if err != nil {
-		return Document{}, mfa.Errorf(mfa.Invalid, mfa.ReasonMalformed, "The policy cannot be read: %s", err)
+		return Document{}, mfa.Errorf(mfa.Invalid, mfa.ReasonMalformed, "The policy cannot be read: %s", inWords(err))
 	}
 	d.Rules = d.over(Default().Rules)
 	if err := d.check(""); err != nil {
@@ -179,6 +181,14 @@ func Parse(text []byte) (Document, error) {
 		return Document{}, errLong() // it could be stored and not be read again
 	}
 	return d, nil
+}
+
+var unknownKey = regexp.MustCompile(`field (\S+) not found in type \S+`)
+
+// inWords says what is wrong in a document without the names of our types.
+func inWords(err error) string {
+	text := unknownKey.ReplaceAllString(err.Error(), "there is no key $1")
+	return strings.NewReplacer("yaml: unmarshal errors:\n  ", "", "\n  ", "; ").Replace(text)
 }
 
 func errLong() error {

@@ -107,7 +107,8 @@ func TestParseRefuses(t *testing.T) {
 	t.Parallel()
 	tests := []struct{ text, named string }{
 		// Unknown keys, at every depth.
-		{"match: [scan]", "match"},
+		{"match: [scan]", "cannot be read: line 1: there is no key match"},
+		{"match: [scan]\nenrolment: {anybody: true}", "line 1: there is no key match; line 2: there is no key anybody"},
 		{"Matches: [scan]", "Matches"},
 		{"applications: {vpn: {colour: red}}", "colour"},
 		{"applications: {vpn: {applications: {}}}", "applications"},

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"time"
 
@@ -89,7 +90,7 @@ func LoadConfig(path string, environ []string) (Config, error) {
 		dec := yaml.NewDecoder(bytes.NewReader(text))
 		dec.KnownFields(true)
 		if err := dec.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
-			return Config{}, fmt.Errorf("configuration %s: %w", path, err)
+			return Config{}, fmt.Errorf("configuration %s: %s", path, inWords(err))
 		}
 		if err := dec.Decode(new(any)); !errors.Is(err, io.EOF) {
 			return Config{}, fmt.Errorf("configuration %s: there is something after the first document", path)
@@ -99,6 +100,14 @@ func LoadConfig(path string, environ []string) (Config, error) {
 		return Config{}, err
 	}
 	return c, c.Check()
+}
+
+var unknownKey = regexp.MustCompile(`field (\S+) not found in type \S+`)
+
+// inWords says what is wrong in a file without the names of our types.
+func inWords(err error) string {
+	text := unknownKey.ReplaceAllString(err.Error(), "there is no key $1")
+	return strings.NewReplacer("yaml: unmarshal errors:\n  ", "", "\n  ", "; ").Replace(text)
 }
 
 // Check says what is wrong with the configuration, in words that name the key.
@@ -114,6 +123,9 @@ func (c Config) Check() error {
 		if err := checkURL(u); err != nil {
 			return fmt.Errorf("public_url: %w", err)
 		}
+	}
+	if strings.Contains(c.sqlitePath(), "://") {
+		return errors.New("database: neither a postgres:// URL nor a SQLite file")
 	}
 	if c.Authenticator != "" {
 		if err := checkURL(c.Authenticator); err != nil {

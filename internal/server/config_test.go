@@ -14,7 +14,8 @@ func TestLoadConfigRefuses(t *testing.T) {
 		env        []string
 		want       string
 	}{
-		{"unknown key", "listn: 127.0.0.1:1\n", nil, "listn"},
+		{"unknown keys", "listn: 127.0.0.1:1\ntls: {cert: x}\n", nil, "nod.yaml: line 1: there is no key listn; line 2: there is no key cert"},
+		{"unknown database", "database: mysql://nod:hunter2@db/nod\n", nil, "database: neither"},
 		{"key twice", "listen: 127.0.0.1:1\nlisten: 127.0.0.1:2\n", nil, "already defined"},
 		{"second document", "listen: 127.0.0.1:1\n---\nlisten: 0.0.0.0:1\n", nil, "after the first document"},
 		{"unknown variable", "", []string{"NOD_FOO=1"}, "NOD_FOO"},
