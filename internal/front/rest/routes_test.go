@@ -227,7 +227,9 @@ func (s *server) tourOfTheRest() {
 		t.Error("the same policy changed something")
 	}
 	s.call(s.admin, "PUT", "/v1/policies/current", `{"document":"decide_by: 80s\n","expect_version":0}`).refuses(409, mfa.Conflict, mfa.ReasonVersion)
-	s.call(s.admin, "GET", "/v1/policies/0", "").refuses(404, mfa.NotFound, "")
+	if got := s.call(s.admin, "GET", "/v1/policies/0", "").is(200); got.get("version") != 0.0 || !strings.Contains(got.text("document"), "decide_by: 2m0s") {
+		t.Errorf("the built-in policy, once another is in force: %s", got.body)
+	}
 	if got := s.call(s.admin, "GET", "/v1/policies", "").is(200); got.get("items.0.version") != 1.0 || got.get("items.0.document") != nil {
 		t.Errorf("policies %s", got.body)
 	}
