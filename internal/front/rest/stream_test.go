@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,11 +14,11 @@ import (
 // ends the stream, also when there is nothing to be written.
 type limited struct {
 	*listener
-	deadline time.Time
+	deadline atomic.Pointer[time.Time]
 }
 
 func (l *limited) SetWriteDeadline(t time.Time) error {
-	l.deadline = t
+	l.deadline.Store(&t)
 	return nil
 }
 
@@ -36,8 +37,8 @@ func TestQuietStreamHasNoDeadline(t *testing.T) {
 		for range 5 {
 			time.Sleep(heartbeat)
 			synctest.Wait()
-			if !l.deadline.IsZero() {
-				t.Fatalf("the stream ends at %v", l.deadline)
+			if at := l.deadline.Load(); at == nil || !at.IsZero() {
+				t.Fatalf("the stream ends at %v", at)
 			}
 		}
 		cancel()
