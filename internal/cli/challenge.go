@@ -85,19 +85,23 @@ func pushed(p client.PushStatus) string {
 	return out
 }
 
-// unlisted says why no device shows a prompt.
-func unlisted(reason string) string {
+// unlisted says why no device shows a prompt, and how it is answered nevertheless.
+func unlisted(ch client.Challenge) string {
 	why := map[string]string{
 		"budget":     "the user was asked as often as policy lets places like this ask",
 		"slot_taken": "another one is being shown",
 		"wait":       "one was denied or ignored a short time ago",
 		"reported":   "the user reported one as not them",
 		"name_only":  "nobody checked a first factor",
-	}[reason]
-	if why == "" {
-		return "No device shows this prompt. Scan the QR code."
+	}[ch.Push.Reason]
+	text := "No device shows this prompt"
+	if why != "" {
+		text += ", since " + why
 	}
-	return "No device shows this prompt, since " + why + ". Scan the QR code."
+	if ch.Match.QR == "" {
+		return text + "."
+	}
+	return text + ". Scan the QR code, in a terminal by: nod authenticator answer --approve --scan TEXT"
 }
 
 func delivered(d client.Delivery) string {
@@ -192,7 +196,7 @@ func (v *challengeCreate) Run(a *app) error {
 		}
 	}
 	if !ch.Push.Listed {
-		a.say("%s", unlisted(ch.Push.Reason))
+		a.say("%s", unlisted(ch))
 	}
 	if !v.Wait {
 		return nil
