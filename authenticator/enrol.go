@@ -79,7 +79,7 @@ func (a *Authenticator) Enrol(ctx context.Context, link, name string) (*Enrolmen
 func explainEnrol(base string, err error) error {
 	switch {
 	case isStatus(err, http.StatusConflict):
-		return fmt.Errorf("the enrolment link was used before; ask for a new one: %w", err)
+		return fmt.Errorf("the enrolment link was used, or replaced by a newer one; ask for a new one: %w", err)
 	case isStatus(err, http.StatusGone):
 		return fmt.Errorf("the enrolment link is too old; ask for a new one: %w", err)
 	default:

@@ -245,6 +245,7 @@ func TestHints(t *testing.T) {
 		{fmt.Errorf("reach the server: %w", http.ErrSchemeMismatch), "https://127.0.0.1:1", "speaks plain http"},
 		{&client.Error{Code: client.NotFound}, "https://auth.example.org/v1", "without the /v1"},
 		{&client.Error{Code: client.NotFound}, "https://auth.example.org", ""},
+		{&client.Error{Code: client.Conflict, Reason: "enrolment_closed"}, "", "once a device has opened the link"},
 	} {
 		a := &app{conn: connection{URL: tc.url}}
 		if got := a.hint(tc.err); !strings.Contains(got, tc.want) || (got == "") != (tc.want == "") {

@@ -129,6 +129,8 @@ func (a *app) hintRefused(e *client.Error) string {
 		return "The server's URL goes without the /v1. Check --url or NOD_URL."
 	case e.Reason == "wrong_code":
 		return "Look at the code again; a few wrong ones end it."
+	case e.Reason == "enrolment_closed":
+		return "It takes digits once a device has opened the link, and until it is confirmed or over. \"nod enrolment show\" says how far it is, \"nod enrolment create\" begins another."
 	case e.Reason == "version_mismatch":
 		return "Somebody changed it meanwhile. Look at what is in force (nod policy show) and apply again."
 	case e.Reason == "limit_reached":
