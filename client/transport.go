@@ -192,7 +192,10 @@ func lost(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
-		if errors.Is(u.Err, http.ErrSchemeMismatch) || isTLS(u.Err) {
+		if errors.Is(u.Err, http.ErrSchemeMismatch) {
+			return fmt.Errorf("%w, it is plain http: %w", ErrNotNod, u.Err)
+		}
+		if isTLS(u.Err) {
 			return fmt.Errorf("reach the server: %w", u.Err)
 		}
 		err = u.Err

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -242,7 +241,7 @@ func TestHints(t *testing.T) {
 		{refused(authenticator.ErrNoReply), "", "the server is down"},
 		{refused(errors.New("the database")), "", ""},
 		{fmt.Errorf("listen: %w", syscall.EADDRINUSE), "", "Another program has that address"},
-		{fmt.Errorf("reach the server: %w", http.ErrSchemeMismatch), "https://127.0.0.1:1", "speaks plain http"},
+		{fmt.Errorf("%w, it is plain http", client.ErrNotNod), "https://127.0.0.1:1", "is not nod's API"},
 		{&client.Error{Code: client.NotFound}, "https://auth.example.org/v1", "without the /v1"},
 		{&client.Error{Code: client.NotFound}, "https://auth.example.org", ""},
 		{&client.Error{Code: client.Conflict, Reason: "enrolment_closed"}, "", "once a device has opened the link"},

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"strings"
 	"syscall"
 	"time"
@@ -99,8 +98,6 @@ func (a *app) hint(err error) string {
 		return "Nothing listens at " + a.conn.where() + ". Is the server running? \"nod serve\" starts one; --url or NOD_URL names another."
 	case errors.Is(err, client.ErrNotNod):
 		return "What answers at " + a.conn.where() + " is not nod's API. Check --url or NOD_URL."
-	case errors.Is(err, http.ErrSchemeMismatch):
-		return "What answers at " + a.conn.where() + " speaks plain http. Check --url or NOD_URL."
 	case isUnknownHost(err):
 		return "The name in " + a.conn.where() + " is not known. Check --url or NOD_URL."
 	case errors.Is(err, authenticator.ErrPassphrase):
