@@ -127,7 +127,7 @@ func TestEnrolRefusals(t *testing.T) {
 		is    error
 	}{
 		{"another PIN", wrongPIN, nil, "does not fit the enrolment link", ErrNotTrusted},
-		{"used ticket", nil, func(s *server) { s.tickets[ticket] = "by another" }, "used before", nil},
+		{"used ticket", nil, func(s *server) { s.tickets[ticket] = "by another" }, "was used, or replaced", nil},
 		{"old ticket", nil, func(s *server) { delete(s.tickets, ticket) }, "too old", nil},
 		{"no link", func(*server) string { return "https://x.example/p#" + ticket }, nil, "read the enrolment link", protocol.ErrMalformed},
 		{"plain http elsewhere", func(s *server) string { return strings.Replace(s.link(), "127.0.0.1", "10.0.0.1", 1) }, nil, "https", protocol.ErrMalformed},
