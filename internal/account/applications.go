@@ -284,11 +284,6 @@ func (s *Service) RevokeKey(ctx context.Context, in mfa.RealmID, app mfa.Applica
 	})
 }
 
-// ShowPolicy returns one version of the realm's policy, the present one for 0. It returns NotFound.
-func (s *Service) ShowPolicy(ctx context.Context, in mfa.RealmID, version int) (policy.Policy, error) {
-	return s.c.Policies.Show(ctx, in, version)
-}
-
 // ApplyPolicy puts a document in force, as a new version unless it is in force already. expect is
 // the version that its author saw, or -1; changed says whether there is a new version. It returns
 // Invalid for overrides of an application that does not exist, and Conflict version_mismatch.

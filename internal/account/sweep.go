@@ -9,6 +9,7 @@ import (
 	"github.com/nodauth/nod/internal/guard"
 	"github.com/nodauth/nod/internal/mfa"
 	"github.com/nodauth/nod/internal/policy"
+	"github.com/nodauth/nod/internal/replay"
 	"github.com/nodauth/nod/internal/store"
 )
 
@@ -17,11 +18,6 @@ const (
 	sweepBatch = 200
 	// sweepRounds is how many batches of a kind one sweep does; the next one goes on.
 	sweepRounds = 50
-
-	// replayLife is how long a request with an idempotency key can be repeated, secretLife how long
-	// its answer is kept if it holds a secret.
-	replayLife = 24 * time.Hour
-	secretLife = 10 * time.Minute
 
 	// vetoLooksBack is how far back a veto may need events: the longest quarantine there is.
 	vetoLooksBack = 7 * 24 * time.Hour
@@ -70,9 +66,7 @@ func (s *Service) sweepMeans(ctx context.Context) error {
 		func(tx store.Tx, now mfa.Instant) error { return tx.SweepNotices(now) },
 		func(tx store.Tx, now mfa.Instant) error { return tx.SweepProofs(now) },
 		func(tx store.Tx, now mfa.Instant) error { return tx.SweepRations(now.Add(-guard.SourceLife)) },
-		func(tx store.Tx, now mfa.Instant) error {
-			return tx.SweepReplays(now.Add(-replayLife), now.Add(-secretLife))
-		},
+		func(tx store.Tx, _ mfa.Instant) error { return replay.Sweep(tx) },
 	}
 	var failed []error
 	for _, sweep := range parts {

@@ -381,26 +381,3 @@ func (j *job) hasSecondFactor(who mfa.UserID) (bool, error) {
 	}
 	return false, nil
 }
-
-// Methods returns the methods that the user could answer a prompt with now, whatever policy says.
-// It returns NotFound.
-func (s *Service) Methods(ctx context.Context, in mfa.RealmID, who mfa.UserID) (mfa.Methods, error) {
-	var m mfa.Methods
-	err := s.view(ctx, in, func(j *job) error {
-		if _, err := j.user(who); err != nil {
-			return err
-		}
-		var err error
-		if m, err = j.c.Factors.Usable(j.tx, in, who); err != nil {
-			return err
-		}
-		devices, err := j.tx.UserDevices(in, who, false)
-		for _, d := range devices {
-			if d.State == mfa.DeviceActive {
-				m |= mfa.MethodsOf(mfa.Push)
-			}
-		}
-		return err
-	})
-	return m, err
-}

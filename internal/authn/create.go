@@ -20,6 +20,7 @@ import (
 	"github.com/nodauth/nod/internal/secret"
 	"github.com/nodauth/nod/internal/session"
 	"github.com/nodauth/nod/internal/store"
+	"github.com/nodauth/nod/internal/user"
 	"github.com/nodauth/nod/internal/wire/username"
 )
 
@@ -59,6 +60,9 @@ type person struct {
 func (s *Service) Create(ctx context.Context, by Caller, r Request) (View, error) {
 	if err := s.c.Gate.Admit(by.Realm, by.Application.ID, r.IP, time.Now()); err != nil {
 		return View{}, err
+	}
+	if r.UserID != "" && !user.ValidID(r.UserID) {
+		return View{}, mfa.InvalidField("user.id", "This is not the id of a user.")
 	}
 	if r.UserName != "" {
 		if _, err := username.Apply(username.Form(by.Application.UsernameForm), r.UserName); err != nil {

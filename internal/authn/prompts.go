@@ -12,6 +12,7 @@ import (
 	"github.com/nodauth/nod/internal/challenge"
 	"github.com/nodauth/nod/internal/device"
 	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/realm"
 	"github.com/nodauth/nod/internal/store"
 	"github.com/nodauth/nod/protocol"
 )
@@ -116,16 +117,12 @@ func (s *Service) prompts(ctx context.Context, p Poll) (answer, error) {
 		}
 		now := tx.Now()
 		a.Now = now.Millis()
-		a.Prompts, a.Keys, a.Notices = []protocol.PromptItem{}, []string{}, []string{}
+		a.Prompts, a.Notices = []protocol.PromptItem{}, []string{}
 		if a.DeviceState, err = s.c.Devices.State(tx, d); err != nil {
 			return err
 		}
-		sets, err := tx.KeySetsAfter(d.Realm, p.KeysSerial)
-		if err != nil {
-			return fmt.Errorf("read key sets: %w", err)
-		}
-		for _, k := range sets {
-			a.Keys = append(a.Keys, k.JWS)
+		if a.Keys, err = realm.KeySetsAfter(tx, d.Realm, p.KeysSerial); err != nil {
+			return err
 		}
 		if d.State != mfa.DeviceActive {
 			return nil

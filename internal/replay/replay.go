@@ -241,11 +241,12 @@ func (s *Service) recall(row store.Replay, now mfa.Instant) (Answer, error) {
 }
 
 // Sweep deletes what is kept no longer.
-func (s *Service) Sweep(ctx context.Context) error {
-	err := s.c.Store.Update(ctx, func(tx store.Tx) error {
-		return tx.SweepReplays(tx.Now().Add(-Kept), tx.Now().Add(-SecretKept))
-	})
-	if err != nil {
+func Sweep(tx interface {
+	Now() mfa.Instant
+	SweepReplays(all, secrets mfa.Instant) error
+},
+) error {
+	if err := tx.SweepReplays(tx.Now().Add(-Kept), tx.Now().Add(-SecretKept)); err != nil {
 		return fmt.Errorf("sweep idempotency records: %w", err)
 	}
 	return nil

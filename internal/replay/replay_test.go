@@ -372,7 +372,7 @@ func TestHowLongAnswersAreKept(t *testing.T) {
 			}
 			b.pass(tt.after)
 			if tt.sweep {
-				if err := b.Sweep(t.Context()); err != nil {
+				if err := b.store.Update(t.Context(), func(tx store.Tx) error { return Sweep(tx) }); err != nil {
 					t.Fatal(err)
 				}
 			}

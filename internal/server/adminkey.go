@@ -41,7 +41,6 @@ func (s *Server) firstKey(ctx context.Context, p parts) error {
 		}
 		return nil
 	}
-	s.key = file
 	s.log.InfoContext(ctx, "made an administration key", slog.String("file", file))
 	return nil
 }

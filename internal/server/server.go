@@ -54,7 +54,6 @@ type Server struct {
 	urls     []string
 	stopping context.Context
 	stop     context.CancelFunc
-	key      string // file of the first administration key, if this start made one
 }
 
 // New reads keys, opens the database and the listeners, and builds every part. Run starts it, and
@@ -135,8 +134,8 @@ func (s *Server) localURLs() []string {
 	return []string{scheme + "://127.0.0.1:" + port, scheme + "://localhost:" + port}
 }
 
-// openRing reads the sealing key. It is made only for an installation that has no database yet:
-// nodes that share a database share the key.
+// openRing reads the sealing key, and makes one where there is none. Nodes that share a database
+// share the key: one that is not the database's is found when the default realm is read.
 func (s *Server) openRing() (*keys.Ring, error) {
 	if !s.c.SealKey.IsZero() {
 		ring, err := keys.Open(keys.Config{Root: s.c.SealKey.Bytes()})
@@ -265,9 +264,6 @@ func (s *Server) URL() string { return s.urls[0] }
 
 // LocalURL is the address on which the server listens.
 func (s *Server) LocalURL() string { return s.localURLs()[0] }
-
-// AdminKeyFile names the file of the first administration key if this start made it, else "".
-func (s *Server) AdminKeyFile() string { return s.key }
 
 // Run serves until ctx ends or a part fails, and then stops everything in reverse order.
 func (s *Server) Run(ctx context.Context) error {

@@ -190,15 +190,3 @@ func meaning(c mfa.Code) (status int, title string) {
 	}
 	return http.StatusInternalServerError, "The server failed"
 }
-
-// Handler is a handler that gives its error to one adapter.
-type Handler func(w http.ResponseWriter, r *http.Request) error
-
-// Handle makes an [http.Handler] of h: its error is answered by [WriteError].
-func Handle(logger *slog.Logger, h Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := h(w, r); err != nil {
-			WriteError(w, r, logger, err)
-		}
-	})
-}

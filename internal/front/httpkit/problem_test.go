@@ -163,22 +163,3 @@ func TestProblemOfOddText(t *testing.T) {
 		t.Errorf("body %v", body)
 	}
 }
-
-func TestHandle(t *testing.T) {
-	t.Parallel()
-	w := httptest.NewRecorder()
-	httpkit.Handle(discard, func(w http.ResponseWriter, _ *http.Request) error {
-		w.WriteHeader(http.StatusNoContent)
-		return nil
-	}).ServeHTTP(w, get("/"))
-	if w.Code != http.StatusNoContent {
-		t.Errorf("status %d", w.Code)
-	}
-	w = httptest.NewRecorder()
-	httpkit.Handle(discard, func(http.ResponseWriter, *http.Request) error {
-		return mfa.Errorf(mfa.Gone, mfa.ReasonExpired, "It is over.")
-	}).ServeHTTP(w, get("/"))
-	if w.Code != http.StatusGone {
-		t.Errorf("status %d", w.Code)
-	}
-}
