@@ -21,12 +21,16 @@ type PolicyChange struct {
 	// ExpectVersion, if not nil, is the version that the change was made from. If another is in
 	// force by now, an Error with reason version_mismatch comes back.
 	ExpectVersion *int64 `json:"expect_version,omitzero"`
+	// DryRun checks the document and changes nothing.
+	DryRun bool `json:"dry_run,omitzero"`
 }
 
 // PolicyApplied says what came of a change.
 type PolicyApplied struct {
 	Version int64 `json:"version"` // in force now
-	Changed bool  `json:"changed"` // false if it said the same already
+	Changed bool  `json:"changed"` // false if it said the same already; of a dry run, whether it would change anything
+	// Document is, of a dry run, the document as it would stand: with what it leaves out filled in.
+	Document string `json:"document,omitzero"`
 }
 
 // Policies are the versions of the realm's policy; the key needs the scope administer.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -289,10 +291,8 @@ func (s *Service) RevokeKey(ctx context.Context, in mfa.RealmID, app mfa.Applica
 // Invalid for overrides of an application that does not exist, and Conflict version_mismatch.
 func (s *Service) ApplyPolicy(ctx context.Context, in mfa.RealmID, d policy.Document, expect int) (out policy.Policy, changed bool, err error) {
 	err = s.update(ctx, in, func(j *job) error {
-		for name := range d.Applications {
-			if err := j.applicationKnown(name); err != nil {
-				return err
-			}
+		if err := j.overridesKnown(d); err != nil {
+			return err
 		}
 		before, err := j.c.Policies.Current(j.tx, in)
 		if err != nil {
@@ -308,6 +308,28 @@ func (s *Service) ApplyPolicy(ctx context.Context, in mfa.RealmID, d policy.Docu
 		}})
 	})
 	return out, changed && err == nil, err
+}
+
+// TryPolicy checks a document as ApplyPolicy does and changes nothing. It gives the policy in
+// force and says whether the document would change it.
+func (s *Service) TryPolicy(ctx context.Context, in mfa.RealmID, d policy.Document, expect int) (now policy.Policy, changes bool, err error) {
+	err = s.view(ctx, in, func(j *job) error {
+		if err := j.overridesKnown(d); err != nil {
+			return err
+		}
+		now, changes, err = j.c.Policies.Compare(j.tx, in, d, expect)
+		return err
+	})
+	return now, changes, err
+}
+
+func (j *job) overridesKnown(d policy.Document) error {
+	for _, name := range slices.Sorted(maps.Keys(d.Applications)) {
+		if err := j.applicationKnown(name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // applicationKnown says whether an application has this id or name.

@@ -148,6 +148,17 @@ func TestPolicy(t *testing.T) {
 	if e := w.recorded(audit.PolicyApplied, mfa.ActorAdministrator); e.Data["version"] != "1" || e.Data["before"] != "0" {
 		t.Errorf("got event %+v", e)
 	}
+	now, changes, err := w.s.TryPolicy(w.ctx, in, policyOf(t, "quarantine: 1h"), -1)
+	if err != nil || !changes || now.Version != 1 {
+		t.Errorf("tried: version %d, changes %v, %v", now.Version, changes, err)
+	}
+	if got, changed, err := w.s.ApplyPolicy(w.ctx, in, p.Document, -1); err != nil || changed || got.Version != 1 {
+		t.Errorf("trying changed the policy: version %d, %v", got.Version, err)
+	}
+	_, _, err = w.s.TryPolicy(w.ctx, in, policyOf(t, "applications: {Nowhere: {decide_by: 60s}}"), -1)
+	wants(t, err, mfa.Invalid, mfa.ReasonMalformed)
+	_, _, err = w.s.TryPolicy(w.ctx, in, p.Document, 0)
+	wants(t, err, mfa.Conflict, mfa.ReasonVersion)
 	_, _, err = w.s.ApplyPolicy(w.ctx, in, policyOf(t, "quarantine: 1h"), 0)
 	wants(t, err, mfa.Conflict, mfa.ReasonVersion)
 	_, _, err = w.s.ApplyPolicy(w.ctx, in, policyOf(t, "applications: {Nowhere: {decide_by: 60s}}"), -1)

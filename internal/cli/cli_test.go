@@ -188,7 +188,10 @@ func TestVerbs(t *testing.T) {
 		{name: "events of a challenge", args: "event list --challenge ch_a", replies: replies{"GET /v1/events?challenge=ch_a&limit=100": `{"items":[{"id":"evt_a","at":"2026-01-02T03:04:04.000Z","kind":"challenge.cancelled","actor":"server","user":"usr_a","challenge":"ch_a","data":{"reason":"policy"}}]}`}, shows: "server  reason=policy usr_a\n"},
 		{name: "policy show", args: "policy show", replies: replies{"GET /v1/policies/current": `{"version":3,"document":"min_bits: 20\n","at":"2026-01-02T03:04:05.000Z","by":"key_a"}`}, shows: "min_bits: 20\n", says: "Version 3"},
 		{name: "policy apply", args: "policy apply - --expect-version 3", stdin: "min_bits: 20\n", replies: replies{"PUT /v1/policies/current": `{"version":4,"changed":true}`}, sent: `PUT /v1/policies/current {"document":"min_bits: 20\n","expect_version":3}`, shows: "Version 4 is in force."},
-		{name: "policy dry run", args: "policy apply - --dry-run", stdin: "a: 1\nb: 3\n", replies: replies{"GET /v1/policies/current": `{"version":3,"document":"a: 1\nb: 2\n"}`}, shows: " a: 1\n-b: 2\n+b: 3\n"},
+		{name: "policy dry run", args: "policy apply - --dry-run", stdin: "a: 1\nb: 3\n", replies: replies{
+			"PUT /v1/policies/current": `{"version":3,"changed":true,"document":"a: 1\nb: 3\n"}`,
+			"GET /v1/policies/current": `{"version":3,"document":"a: 1\nb: 2\n"}`,
+		}, shows: " a: 1\n-b: 2\n+b: 3\n"},
 		{name: "policy history", args: "policy history", replies: replies{"GET /v1/policies?limit=50": `{"items":[{"version":3,"at":"2026-01-02T03:04:05.000Z","by":"key_a"}]}`}, shows: "key_a"},
 		{name: "receipt show", args: "receipt show ch_a", replies: replies{"GET /v1/challenges/ch_a/receipt": `{"v":1,"method":"totp","challenge":"ch_a","at":"2026-01-02T03:04:05.000Z"}`}, shows: "totp", says: "another factor"},
 		{name: "bad key", args: "realm list", replies: replies{"GET /v1/realms?limit=200": `401!{"code":"unauthenticated","detail":"The API key is not known."}`}, code: 1, says: "The API key from NOD_API_KEY is not one"},

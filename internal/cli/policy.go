@@ -79,12 +79,12 @@ func (v *policyApply) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	if v.DryRun {
-		return a.compare(c, string(text))
-	}
-	got, err := c.Policies.Apply(a.ctx, client.PolicyChange{Document: string(text), ExpectVersion: v.ExpectVersion})
+	got, err := c.Policies.Apply(a.ctx, client.PolicyChange{Document: string(text), ExpectVersion: v.ExpectVersion, DryRun: v.DryRun})
 	if err != nil {
 		return err
+	}
+	if v.DryRun {
+		return a.compare(c, got)
 	}
 	return a.show(got, func(w io.Writer) {
 		if got.Changed {
@@ -95,33 +95,33 @@ func (v *policyApply) Run(a *app) error {
 	})
 }
 
-// compare shows how a document differs from the one in force.
-func (a *app) compare(c *client.Client, text string) error {
-	now, err := c.Policies.Current(a.ctx)
-	if err != nil {
-		return err
-	}
-	lines := difference(strings.Split(strings.TrimRight(now.Document, "\n"), "\n"), strings.Split(strings.TrimRight(text, "\n"), "\n"))
-	changed := false
-	for _, l := range lines {
-		changed = changed || l[0] != ' '
-	}
+// compare shows how the document of a dry run differs from the one in force.
+func (a *app) compare(c *client.Client, tried client.PolicyApplied) error {
 	result := struct {
 		Version int64    `json:"version"`
 		Changed bool     `json:"changed"`
-		Lines   []string `json:"lines"`
-	}{now.Version, changed, lines}
+		Lines   []string `json:"lines,omitempty"`
+	}{Version: tried.Version, Changed: tried.Changed}
+	if tried.Changed {
+		now, err := c.Policies.Current(a.ctx)
+		if err != nil {
+			return err
+		}
+		result.Lines = difference(lines(now.Document), lines(tried.Document))
+	}
 	return a.show(result, func(w io.Writer) {
-		if !changed {
-			fmt.Fprintf(w, "Nothing would change; version %d says the same.\n", now.Version)
+		if !result.Changed {
+			fmt.Fprintf(w, "Nothing would change; version %d says the same.\n", result.Version)
 			return
 		}
-		for _, l := range lines {
+		for _, l := range result.Lines {
 			fmt.Fprintln(w, l)
 		}
-		a.say("Compared with version %d. What is left out is as it is built in. The server checks the document when it is applied.", now.Version)
+		a.say("Compared with version %d. The document is good; nothing was changed.", result.Version)
 	})
 }
+
+func lines(text string) []string { return strings.Split(strings.TrimRight(text, "\n"), "\n") }
 
 // difference compares line by line: what both have, what goes (-) and what comes (+).
 func difference(before, after []string) []string {

@@ -124,18 +124,24 @@ type Writer interface {
 	InsertPolicy(store.Policy) error
 }
 
-// Apply stores a new version inside the caller's transaction. Applying what is in force already
-// changes nothing. expect is the version that the author saw, or -1 not to check it.
-func (s *Service) Apply(tx Writer, realm mfa.RealmID, d Document, expect int, by string) (Policy, bool, error) {
-	now, err := s.Current(tx, realm)
-	if err != nil {
+// Compare gives the policy in force and says whether d would change it. It returns Conflict if
+// expect is not -1 and not the version in force.
+func (s *Service) Compare(tx Reader, realm mfa.RealmID, d Document, expect int) (now Policy, changes bool, err error) {
+	if now, err = s.Current(tx, realm); err != nil {
 		return Policy{}, false, err
 	}
 	if expect >= 0 && expect != now.Version {
 		return Policy{}, false, mfa.Errorf(mfa.Conflict, mfa.ReasonVersion, "The policy is at version %d now, not at %d. Look at it and apply again.", now.Version, expect)
 	}
-	if string(now.Document.Canonical()) == string(d.Canonical()) {
-		return now, false, nil
+	return now, string(now.Document.Canonical()) != string(d.Canonical()), nil
+}
+
+// Apply stores a new version inside the caller's transaction. Applying what is in force already
+// changes nothing. expect is the version that the author saw, or -1 not to check it.
+func (s *Service) Apply(tx Writer, realm mfa.RealmID, d Document, expect int, by string) (Policy, bool, error) {
+	now, changes, err := s.Compare(tx, realm, d, expect)
+	if err != nil || !changes {
+		return now, false, err
 	}
 	row := store.Policy{Realm: realm, Version: now.Version + 1, Document: d.Canonical(), At: tx.Now(), By: by}
 	if err := tx.InsertPolicy(row); err != nil {

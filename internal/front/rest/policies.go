@@ -23,11 +23,13 @@ func showPolicy(p policy.Policy) policyShape {
 type policyChangeShape struct {
 	Document      string `json:"document" maxLength:"60000" doc:"YAML."`
 	ExpectVersion *int   `json:"expect_version,omitzero" minimum:"0" doc:"The version that the change was made from."`
+	DryRun        bool   `json:"dry_run,omitzero" doc:"Check the document and change nothing."`
 }
 
 type policyAppliedShape struct {
-	Version int  `json:"version" doc:"In force now."`
-	Changed bool `json:"changed" doc:"False if it said the same already."`
+	Version  int    `json:"version" doc:"In force now."`
+	Changed  bool   `json:"changed" doc:"False if it said the same already; of a dry run, whether it would change anything."`
+	Document string `json:"document,omitempty" doc:"Of a dry run: the document as it would stand, with what it leaves out filled in. YAML."`
 }
 
 // maxVersions is how many versions a list goes back.
@@ -95,6 +97,13 @@ func (h *Handler) applyPolicy(ctx context.Context, c *call, in policyChangeShape
 	expect := -1
 	if in.ExpectVersion != nil {
 		expect = *in.ExpectVersion
+	}
+	if in.DryRun {
+		now, changes, err := h.c.Accounts.TryPolicy(ctx, c.by.Realm, d, expect)
+		if err != nil {
+			return policyAppliedShape{}, err
+		}
+		return policyAppliedShape{Version: now.Version, Changed: changes, Document: string(d.Canonical())}, nil
 	}
 	p, changed, err := h.c.Accounts.ApplyPolicy(ctx, c.by.Realm, d, expect)
 	if err != nil {
