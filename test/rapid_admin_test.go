@@ -14,16 +14,19 @@ import (
 
 const maxGadgets = 5
 
-// doEnrol makes a ticket, and mostly claims it.
+// doEnrol makes a ticket, and mostly goes on with it.
 func (m *machine) doEnrol() {
 	h := draw(m, "user", m.people[0], m.people[0], m.people[1])
 	if len(h.gadgets) >= maxGadgets {
 		return
 	}
-	if !m.enrol(h, m.chance("lost", 6)) || m.chance("later", 6) {
+	if !m.enrol(h, m.chance("lost", 4)) || m.chance("claim later", 6) {
 		return
 	}
 	m.claim(h.ticket, nil)
+	if m.chance("confirm at once", 2) {
+		m.confirm(h.ticket, h.ticket.code)
+	}
 }
 
 // enrol makes a ticket and says whether there is one.
@@ -124,6 +127,9 @@ func (m *machine) doConfirm() {
 		code = other(code)
 	}
 	m.confirm(k, code)
+	for code != k.code && m.chance("another wrong code", 2) {
+		m.confirm(k, code)
+	}
 }
 
 // confirm types the six digits of a new device.
@@ -316,7 +322,17 @@ func (m *machine) doEnable() {
 // doPolicy puts a document in force, the built-in one more often than others.
 func (m *machine) doPolicy() {
 	all := documents()
-	d := draw(m, "policy", append([]document{all[0], all[1], all[3], all[6], all[0]}, all...)...)
+	m.apply(draw(m, "policy", append([]document{all[0], all[6], all[1], all[3], all[0]}, all...)...))
+}
+
+// tighten puts a document in force that takes something away.
+func (m *machine) tighten() {
+	all := documents()
+	m.apply(draw(m, "tighter", all[2], all[4], all[5], all[7], all[3]))
+}
+
+func (m *machine) apply(d document) {
+	m.t.Helper()
 	got := m.call(m.admin, "PUT", "/v1/policies/current", obj{"document": d.text}).want(m.t, 200)
 	var now struct {
 		Version int

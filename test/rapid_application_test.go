@@ -109,6 +109,8 @@ func (m *machine) firstFactor(a *ask) string {
 	switch {
 	case !a.app.asserts:
 		choices = []string{"none", password, "none", "asserted"}
+	case m.demands(a.app, a.kind, stranger).first == "none":
+		choices = []string{"none", "none", "asserted", password}
 	case m.demands(a.app, a.kind, stranger).first == "password":
 		choices = []string{password, password, password, "asserted", "none", wrong}
 	}
@@ -203,7 +205,11 @@ func (m *machine) doSignIn() {
 	}
 	a := m.asks[before]
 	m.meanwhile(a)
-	m.approve(a)
+	if m.chance("by a code", 4) {
+		m.typed(a, a.app, "totp", m.code(a.who, "totp"))
+	} else {
+		m.approve(a)
+	}
 	if a.state == "answered" {
 		m.meanwhile(a)
 		m.typeBack(a)
@@ -221,11 +227,13 @@ func (m *machine) meanwhile(a *ask) {
 	}
 	m.check()
 	m.begin()
-	switch draw(m, "what", "policy", "ask", "revoke", "veto", "report", "lock", "disable", "wait", "restart", "policy") {
+	switch draw(m, "what", "tighten", "ask", "revoke", "policy", "report", "lock", "disable", "veto", "wait", "restart") {
 	case "ask":
 		m.doAsk()
 	case "policy":
 		m.doPolicy()
+	case "tighten":
+		m.tighten()
 	case "revoke":
 		if a.by.gadget != nil {
 			m.withdraw(a.by.gadget)
@@ -307,11 +315,18 @@ func (m *machine) stepOf(h *human, code string) int64 {
 	return 0
 }
 
-// doGuess types wrong codes, more than there is an allowance for.
+// doGuess types wrong codes, perhaps more than there is an allowance for, and then a right one
+// elsewhere.
 func (m *machine) doGuess() {
 	a := m.pick("pending")
-	for range 4 + 4*draw(m, "how many", 0, 1, 2) {
+	for range 9 + draw(m, "how many", 2, 0, -4) {
 		m.typed(a, a.app, "totp", m.wrongTOTP(a.who))
+	}
+	before := len(m.asks)
+	m.doAsk()
+	if len(m.asks) > before {
+		a = m.asks[before]
+		m.typed(a, a.app, "totp", m.code(a.who, "totp"))
 	}
 }
 
@@ -539,6 +554,9 @@ func (m *machine) populate() {
 	m.makeTOTP(ada)
 	m.browsers = []*browser{m.browser(), m.browser()}
 	m.settleIn(ada)
+	if m.chance("weak kinds", 3) {
+		m.apply(documents()[1])
+	}
 }
 
 // settleIn gives the user what one has after a while: a browser and a place that are known, and a new
