@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -269,5 +270,39 @@ func TestPostgresConflictsAreRunAgain(t *testing.T) {
 	group.Wait()
 	if got := len(setting(t, stores[0], "n")); got != 12*each {
 		t.Errorf("%d of %d are left", got, 12*each)
+	}
+}
+
+// TestPostgresSeesWhatWasAcknowledged has one node acknowledge a write while another one is in the
+// middle of a transaction. Who asks the other node afterwards has to see it.
+func TestPostgresSeesWhatWasAcknowledged(t *testing.T) {
+	t.Parallel()
+	c := Config{DSN: pgtest.Database(t)}.withDefaults()
+	a, b := mustOpen(t, c), mustOpen(t, c)
+	var seen string
+	asked := make(chan error, 1)
+	ask := func() {
+		asked <- b.Update(t.Context(), func(tx store.Tx) (err error) {
+			seen, err = tx.Setting("n")
+			return err
+		})
+	}
+	if err := b.Update(t.Context(), func(tx store.Tx) error {
+		if _, err := tx.Setting("n"); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("Setting: %v", err)
+		}
+		if err := a.Update(t.Context(), func(tx store.Tx) error { return tx.PutSetting("n", "told") }); err != nil {
+			return err
+		}
+		go ask()
+		for len(b.queue.jobs) == 0 {
+			runtime.Gosched()
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-asked; err != nil || seen != "told" {
+		t.Errorf("after it was acknowledged, another node reads %q, %v", seen, err)
 	}
 }

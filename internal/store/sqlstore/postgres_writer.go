@@ -38,9 +38,24 @@ type postgresWriter struct {
 func (p *postgresDB) write(q *queue) {
 	w := &postgresWriter{db: p}
 	for first := q.next(true); first != nil; first = q.next(true) {
-		w.batch(q, first)
+		w.batch(gather(q, first))
 	}
 	w.disconnect()
+}
+
+// gather returns the first job and those that wait with it. Who comes later has to wait for the
+// next transaction: this one sees the database as it was at its beginning, and not what another
+// node may have told the caller since.
+func gather(q *queue, first *job) []*job {
+	jobs := []*job{first}
+	for len(jobs) < postgresBatch {
+		j := q.next(false)
+		if j == nil {
+			break
+		}
+		jobs = append(jobs, j)
+	}
+	return jobs
 }
 
 func (w *postgresWriter) disconnect() {
@@ -66,12 +81,12 @@ func (w *postgresWriter) connect() error {
 	return nil
 }
 
-// batch runs the first job and those that come meanwhile, commits them together and tells all of
-// them. A connection that breaks before the commit is replaced once.
-func (w *postgresWriter) batch(q *queue, first *job) {
-	jobs, err := w.attempt([]*job{first}, q)
+// batch runs jobs, commits them together and tells all of them. A connection that breaks before
+// the commit is replaced once.
+func (w *postgresWriter) batch(jobs []*job) {
+	err := w.attempt(jobs)
 	if err != nil && w.class(err) == classLost {
-		jobs, err = w.attempt(jobs, nil)
+		err = w.attempt(jobs)
 	}
 	if err != nil && w.class(err) == classConflict {
 		w.again(jobs)
@@ -93,7 +108,7 @@ func (w *postgresWriter) class(err error) class {
 func (w *postgresWriter) again(jobs []*job) {
 	defer w.takeTurns()()
 	for try := range 2 {
-		_, err := w.attempt(jobs, nil)
+		err := w.attempt(jobs)
 		if err == nil || w.class(err) != classConflict {
 			settle(jobs, w.db.explain(err), w.db.config.Committed)
 			return
@@ -109,7 +124,7 @@ func (w *postgresWriter) again(jobs []*job) {
 func (w *postgresWriter) alone(j []*job) error {
 	var err error
 	for try := range postgresTries {
-		if _, err = w.attempt(j, nil); err == nil || w.class(err) != classConflict {
+		if err = w.attempt(j); err == nil || w.class(err) != classConflict {
 			return err
 		}
 		pause(try)
@@ -142,25 +157,15 @@ func (w *postgresWriter) takeTurns() (done func()) {
 	}
 }
 
-// attempt runs jobs, and those that come meanwhile if there is a queue, in one transaction and
-// commits it. The error concerns all of them; none of them is told yet.
-func (w *postgresWriter) attempt(jobs []*job, q *queue) ([]*job, error) {
+// attempt runs jobs in one transaction and commits it. The error concerns all of them; none of them
+// is told yet.
+func (w *postgresWriter) attempt(jobs []*job) error {
 	err := w.db.health.error()
 	if err == nil {
 		err = w.connect()
 	}
 	w.head = begin
-	for i := 0; err == nil; i++ {
-		if i == len(jobs) {
-			if q == nil || len(jobs) == postgresBatch {
-				break
-			}
-			j := q.next(false)
-			if j == nil {
-				break
-			}
-			jobs = append(jobs, j)
-		}
+	for i := 0; err == nil && i < len(jobs); i++ {
 		err = w.job(jobs[i])
 	}
 	if err == nil {
@@ -169,7 +174,7 @@ func (w *postgresWriter) attempt(jobs []*job, q *queue) ([]*job, error) {
 	if err != nil {
 		w.giveUp(err)
 	}
-	return jobs, err
+	return err
 }
 
 // job runs one job under a savepoint. The error it returns concerns the whole transaction.
