@@ -16,8 +16,14 @@ import (
 const (
 	// sweepBatch is how many rows one transaction of a sweep touches: others wait behind it.
 	sweepBatch = 200
-	// sweepRounds is how many batches of a kind one sweep does; the next one goes on.
-	sweepRounds = 50
+	// sweepTime is how long one sweep deletes rows of a kind; the next one goes on.
+	sweepTime = 20 * time.Second
+
+	// keepEnrolments is how long an ended enrolment can be looked at.
+	keepEnrolments = 30 * 24 * time.Hour
+	// keepDevices is how long a removed device can be looked at, at least: as long as there are
+	// events or challenges that name it, if that is longer.
+	keepDevices = 365 * 24 * time.Hour
 
 	// vetoLooksBack is how far back a veto may need events: the longest quarantine there is.
 	vetoLooksBack = 7 * 24 * time.Hour
@@ -30,6 +36,9 @@ func (s *Service) Sweep(ctx context.Context) error {
 	return errors.Join(
 		s.sweepEnrolments(ctx),
 		s.sweepMeans(ctx),
+		s.sweepOld(ctx, keepEnrolments, func(tx store.Tx, before mfa.Instant) (int, error) {
+			return tx.SweepEnrolments(before, sweepBatch)
+		}),
 		s.sweepRecords(ctx),
 	)
 }
@@ -75,7 +84,8 @@ func (s *Service) sweepMeans(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// sweepRecords deletes challenges and events that are older than each realm's policy keeps them.
+// sweepRecords deletes challenges and events that are older than each realm's policy keeps them, and
+// removed devices that nothing names any more.
 func (s *Service) sweepRecords(ctx context.Context) error {
 	type keep struct {
 		realm mfa.RealmID
@@ -102,12 +112,16 @@ func (s *Service) sweepRecords(ctx context.Context) error {
 	}
 	var failed []error
 	for _, k := range all {
+		events := max(k.need.KeepEvents, vetoLooksBack)
 		failed = append(failed,
 			s.sweepOld(ctx, k.need.KeepChallenges, func(tx store.Tx, before mfa.Instant) (int, error) {
 				return tx.SweepChallenges(k.realm, before, sweepBatch)
 			}),
-			s.sweepOld(ctx, max(k.need.KeepEvents, vetoLooksBack), func(tx store.Tx, before mfa.Instant) (int, error) {
+			s.sweepOld(ctx, events, func(tx store.Tx, before mfa.Instant) (int, error) {
 				return tx.SweepEvents(k.realm, before, sweepBatch)
+			}),
+			s.sweepOld(ctx, max(keepDevices, k.need.KeepChallenges, events), func(tx store.Tx, before mfa.Instant) (int, error) {
+				return tx.SweepDevices(k.realm, before, sweepBatch)
 			}))
 	}
 	return errors.Join(failed...)
@@ -125,9 +139,10 @@ func (s *Service) sweepOld(ctx context.Context, keep time.Duration, sweep func(s
 	})
 }
 
-// rounds runs one batch after the other until one is not full.
+// rounds runs one batch after the other until one is not full, or for sweepTime: batches that are
+// full come from a rate of sign-ins that deleting has to keep up with.
 func rounds(ctx context.Context, batch func() (int, error)) error {
-	for range sweepRounds {
+	for began := time.Now(); time.Since(began) < sweepTime; {
 		n, err := batch()
 		if err != nil || n < sweepBatch || ctx.Err() != nil {
 			return err

@@ -100,3 +100,38 @@ func TestSweepKeepsWhatVetoesNeed(t *testing.T) {
 	must(t, w.s.Sweep(t.Context()))
 	wants(t, w.s.Veto(w.ctx, w.says(second), veto(third)), mfa.Forbidden, mfa.ReasonVetoNotAllowed)
 }
+
+// What is over is forgotten in its time, and the key of a removed device never.
+func TestSweepEnded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	u := w.user("ada")
+	p := w.add(u)
+	kept := w.add(u)
+	d := w.device(p.id)
+	must(t, w.s.Revoke(w.ctx, in, p.id, byAdmin))
+	there := func(device, enrolment bool) {
+		t.Helper()
+		must(t, w.s.Sweep(t.Context()))
+		must(t, w.db.View(t.Context(), func(tx store.Tx) error {
+			if _, err := tx.Device(p.id); (err == nil) != device {
+				t.Errorf("the removed device: %v", err)
+			}
+			if _, err := tx.Enrolment(in, d.Enrolment); (err == nil) != enrolment {
+				t.Errorf("its enrolment: %v", err)
+			}
+			used, err := tx.ThumbprintUsed(in, d.Thumbprint)
+			if err != nil || !used {
+				t.Errorf("its key can be enrolled again: %v, %v", used, err)
+			}
+			_, err = tx.Device(kept.id)
+			return err
+		}))
+	}
+	w.pass(29 * day)
+	there(true, true)
+	w.pass(2 * day)
+	there(true, false)
+	w.pass(370 * day)
+	there(false, false)
+}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/nodauth/nod/internal/audit"
 	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/secret"
 	"github.com/nodauth/nod/internal/store"
 	"github.com/nodauth/nod/internal/store/sqlstore"
 )
@@ -116,8 +117,8 @@ func TestRecord(t *testing.T) {
 		}), func(e *audit.Event) {
 			e.Actor, e.By, e.Address, e.Request, e.At = mfa.ActorUser, "dev_1", "192.0.2.1", "req_1", now
 		}},
-		{"at a time of its own", t.Context(), with(full, func(e *audit.Event) { e.At = 77 }), func(e *audit.Event) {
-			e.Actor, e.At = mfa.ActorServer, 77
+		{"at another time", t.Context(), with(full, func(e *audit.Event) { e.At = 77 }), func(e *audit.Event) {
+			e.Actor, e.At = mfa.ActorServer, now
 		}},
 		{"little", t.Context(), audit.Event{Realm: realm, Kind: audit.PolicyApplied}, func(e *audit.Event) {
 			e.Actor, e.At = mfa.ActorServer, now
@@ -183,8 +184,8 @@ func TestList(t *testing.T) {
 		{Realm: realm, Kind: audit.UserCreated, User: "usr_2"},
 		{Realm: "other", Kind: audit.UserCreated, User: "usr_1"},
 	} {
-		e.At = mfa.Instant(100 + i)
-		w.update(func(tx store.Tx) error { return audit.Record(t.Context(), tx, e) })
+		e.At, e.ID, e.Actor = mfa.Instant(100+i), mfa.EventID(secret.ID("evt_")), mfa.ActorServer
+		w.update(func(tx store.Tx) error { return tx.InsertEvent(e) })
 	}
 	for _, test := range []struct {
 		name string
@@ -222,6 +223,43 @@ func TestList(t *testing.T) {
 	cancel()
 	if _, err := w.List(ctx, audit.Filter{Realm: realm}, audit.Page{Limit: 3}); !errors.Is(err, context.Canceled) {
 		t.Errorf("a caller who went away: %v", err)
+	}
+}
+
+// TestOrder wants the events of one transaction, which have one time, in the order in which they
+// were written.
+func TestOrder(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var want []string
+	w.update(func(tx store.Tx) error {
+		want = nil
+		for i := range 1100 { // more than one and two characters of the id tell apart
+			want = append(want, strconv.Itoa(i))
+			e := audit.Event{Realm: realm, Kind: audit.UserChanged, Data: map[string]string{"n": want[i]}}
+			if err := audit.Record(t.Context(), tx, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	w.ahead.Add(int64(time.Second))
+	list, until, err := w.Settled(t.Context(), audit.Filter{Realm: realm}, audit.Page{Limit: 2000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range list {
+		got = append(got, e.Data["n"])
+		if e.At >= until {
+			t.Errorf("an event of %d, and nothing before %d is written any more", e.At, until)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("order (-want +got):\n%s", diff)
+	}
+	if list, _, err := w.Settled(t.Context(), audit.Filter{Realm: realm, Until: list[0].At}, audit.Page{Limit: 9}); err != nil || len(list) != 0 {
+		t.Errorf("before the first of them: %d, %v", len(list), err)
 	}
 }
 

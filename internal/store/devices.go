@@ -32,6 +32,9 @@ type Devices interface {
 	// UseThumbprint notes that a key was enrolled; ErrExists if it ever was in this realm.
 	UseThumbprint(realm mfa.RealmID, thumbprint string) error
 	ThumbprintUsed(realm mfa.RealmID, thumbprint string) (bool, error)
+	// SweepDevices deletes at most limit devices that were revoked or refused before the moment
+	// given, and returns how many. That their keys were used is kept.
+	SweepDevices(realm mfa.RealmID, before mfa.Instant, limit int) (int, error)
 }
 
 // Enrolment is a ticket and what became of it.
@@ -56,4 +59,7 @@ type Enrolments interface {
 	LiveEnrolments(realm mfa.RealmID, user mfa.UserID) ([]Enrolment, error)
 	// DueEnrolments lists live ones, of all realms, whose time is over at now.
 	DueEnrolments(now mfa.Instant, limit int) ([]Enrolment, error)
+	// SweepEnrolments deletes at most limit ended ones, of all realms, whose ticket was good until
+	// before the moment given. It returns how many.
+	SweepEnrolments(before mfa.Instant, limit int) (int, error)
 }

@@ -61,14 +61,38 @@ type Change struct {
 
 // Events writes and reads audit records. They are never changed.
 type Events interface {
+	// NextEvent gives 0, 1, 2 and so on, anew in each transaction: the place of an event among
+	// those that the transaction writes.
+	NextEvent() int
 	InsertEvent(Event) error
 	// ListEvents goes by (At, id), newest first unless the filter says otherwise.
 	ListEvents(f EventFilter, p Page) ([]Event, error)
+	// EventsBefore goes through the events of all realms by (At, id), oldest first, as far as they
+	// are older than until.
+	EventsBefore(until mfa.Instant, p Page) ([]Event, error)
 	// ChangesSince lists, without repetition and over all realms, what events at or after since
 	// were about.
 	ChangesSince(since mfa.Instant) ([]Change, error)
 	// SweepEvents deletes at most limit events older than before; it returns how many.
 	SweepEvents(realm mfa.RealmID, before mfa.Instant, limit int) (int, error)
+}
+
+// Feed is how far one of the places to which events are sent has come, and which node sends them.
+type Feed struct {
+	Name       string
+	Owner      string      // the node, by a name that it made for itself
+	LeaseUntil mfa.Instant // exclusive; from then on another node may take it
+	At         mfa.Instant // what lies at or before (At, ID) is sent
+	ID         string
+}
+
+// Feeds reads and writes feeds, which belong to no realm: they carry the events of all.
+type Feeds interface {
+	// TakeFeed gives the feed to owner until the moment given, and returns how far it has come. A
+	// feed that was not there begins now. It returns ErrUsed while another owner has it.
+	TakeFeed(name, owner string, until mfa.Instant) (Feed, error)
+	// AdvanceFeed writes how far a feed has come. It returns ErrUsed if f.Owner has it no longer.
+	AdvanceFeed(f Feed) error
 }
 
 // Replay is what is kept of a request that had an idempotency key.

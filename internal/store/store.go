@@ -47,6 +47,12 @@ type Store interface {
 	// (errors.Is ErrUnknown), the writes may or may not have happened.
 	Update(ctx context.Context, fn func(Tx) error) error
 
+	// Horizon gives a moment before which nothing is written any more: every event that carries an
+	// earlier one is there for a View that begins afterwards. It lies behind the clock by as long
+	// as the oldest transaction under way has taken. It is at least what it was before, unless the
+	// clock was set back.
+	Horizon(ctx context.Context) (mfa.Instant, error)
+
 	// Ready says whether the database answers and its clock can be trusted.
 	Ready(ctx context.Context) error
 
@@ -81,6 +87,7 @@ type Tx interface {
 	Codes
 	Notices
 	Events
+	Feeds
 	Replays
 }
 

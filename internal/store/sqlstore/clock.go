@@ -22,6 +22,7 @@ type clock struct {
 	wall   func() time.Time              // what the machine says now
 	since  func(time.Time) time.Duration // monotonic
 	offset func() time.Duration
+	ahead  time.Duration // what the newest row was ahead of the wall clock at the start
 
 	mu    sync.Mutex
 	apart time.Time // when the wall clock was first seen to differ; zero while it does not
@@ -32,7 +33,7 @@ func newClock(offset func() time.Duration) *clock {
 }
 
 // steady is the clock without the offset.
-func (c *clock) steady() time.Time { return c.start.Add(c.since(c.start)) }
+func (c *clock) steady() time.Time { return c.start.Add(c.since(c.start) + c.ahead) }
 
 func (c *clock) now() mfa.Instant { return mfa.At(c.steady().Add(c.offset())) }
 
@@ -64,6 +65,14 @@ func (c *clock) behind(newest mfa.Instant) error {
 	}
 	return fmt.Errorf("the clock says %s, but the newest row of the database was written at %s: set the clock right and start again; if it is right, wait until it has passed that moment",
 		now.Time().Format(time.RFC3339), newest.Time().Format(time.RFC3339))
+}
+
+// goOn begins after the newest row, so that moments grow over a restart too. It is called before
+// anybody asks for the time.
+func (c *clock) goOn(newest mfa.Instant) {
+	if lag := newest.Sub(c.now()); lag >= 0 {
+		c.ahead += lag + time.Microsecond
+	}
 }
 
 // apart is by how much two wall clocks differ.

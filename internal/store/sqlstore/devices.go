@@ -57,6 +57,14 @@ func (t *tx) UserDevices(realm mfa.RealmID, user mfa.UserID, all bool) ([]store.
 		WHERE realm = $1 AND user_id = $2`+which+` ORDER BY claimed_at, id`, realm, user)
 }
 
+// SweepDevices implements store.Devices.
+func (t *tx) SweepDevices(realm mfa.RealmID, before mfa.Instant, n int) (int, error) {
+	swept, err := t.write(`DELETE FROM devices WHERE realm = $1 AND id IN (
+		SELECT d.id FROM devices d WHERE d.realm = $1 AND d.state IN ('revoked', 'refused') AND d.ended_at < $2
+		ORDER BY d.ended_at LIMIT $3)`, realm, before, limit(n))
+	return int(swept), err
+}
+
 // UseThumbprint implements store.Devices.
 func (t *tx) UseThumbprint(realm mfa.RealmID, thumbprint string) error {
 	return t.insert(`INSERT INTO thumbprints (realm, thumbprint) VALUES ($1, $2) ON CONFLICT DO NOTHING`,

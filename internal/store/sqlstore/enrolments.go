@@ -63,3 +63,12 @@ func (t *tx) DueEnrolments(now mfa.Instant, n int) ([]store.Enrolment, error) {
 		WHERE state = 'invited' AND claim_by <= $1 ORDER BY claim_by LIMIT $2`, now, limit(n-len(due)))
 	return append(due, more...), err
 }
+
+// SweepEnrolments implements store.Enrolments.
+func (t *tx) SweepEnrolments(before mfa.Instant, n int) (int, error) {
+	swept, err := t.write(`DELETE FROM enrolments WHERE (realm, id) IN (
+		SELECT e.realm, e.id FROM enrolments e
+		WHERE e.state IN ('confirmed', 'expired', 'cancelled', 'refused') AND e.claim_by < $1
+		ORDER BY e.claim_by LIMIT $2)`, before, limit(n))
+	return int(swept), err
+}

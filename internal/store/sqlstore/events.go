@@ -50,6 +50,20 @@ func (t *tx) SweepNotices(before mfa.Instant) error {
 	return err
 }
 
+// NextEvent implements store.Events.
+func (t *tx) NextEvent() int {
+	t.events++
+	return t.events - 1
+}
+
+// EventsBefore implements store.Events.
+func (t *tx) EventsBefore(until mfa.Instant, p store.Page) ([]store.Event, error) {
+	at, id := after(p)
+	return list(t, eventFields, `SELECT `+eventColumns+` FROM events
+		WHERE at >= $1 AND at < $2 AND (at > $1 OR id > $3) ORDER BY at, id LIMIT $4`,
+		at, until, id, limit(p.Limit))
+}
+
 // InsertEvent implements store.Events.
 func (t *tx) InsertEvent(e store.Event) error { return t.insert(insertEvent, eventFields(&e)...) }
 

@@ -161,6 +161,29 @@ func (p *postgresDB) explain(err error) error {
 	return err
 }
 
+// horizonText is the beginning of the oldest transaction that any node has under way, or the
+// beginning of this statement. Whoever began later carries a later moment. The rows of a node that
+// uses another role may not be read: such a transaction has ended within the time that a connection
+// may be idle in it and a statement may take.
+const horizonText = `SELECT (extract(epoch FROM least(statement_timestamp(), min(
+		CASE WHEN query = '<insufficient privilege>' THEN statement_timestamp() - interval '60 s' ELSE xact_start END
+	))) * 1000000)::bigint
+	FROM pg_stat_activity
+	WHERE datname = current_database() AND application_name = 'nod' AND pid <> pg_backend_pid()`
+
+// horizon asks the server, since other nodes write too and a transaction may be committed long after
+// its node has lost the connection.
+func (p *postgresDB) horizon(ctx context.Context, _ *queue) (mfa.Instant, error) {
+	var at int64
+	if err := p.pool.QueryRow(ctx, horizonText).Scan(&at); err != nil {
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+		return 0, unavailable("The database cannot be reached.", err)
+	}
+	return mfa.Instant(at).Add(p.config.Offset()), nil
+}
+
 func (p *postgresDB) ready(ctx context.Context) error {
 	if err := p.health.error(); err != nil {
 		return err

@@ -119,6 +119,7 @@ func (s *sqliteDB) connect(ctx context.Context) error {
 	if err := s.clock.behind(newest); err != nil {
 		return err
 	}
+	s.clock.goOn(newest)
 	for range sqliteReaders {
 		r, err := s.session(ctx)
 		if err != nil {
@@ -280,6 +281,17 @@ func (s *sqliteDB) finishCheckpoint(c *sqliteSession) int64 {
 		s.config.Logger.Warn("checkpoint of the database", slog.Any("error", err))
 	}
 	return pages
+}
+
+// horizon is the moment of a transaction that does nothing: there is one writer, whose transactions
+// carry moments that only grow, and those before this one are committed with it or were before.
+func (s *sqliteDB) horizon(ctx context.Context, q *queue) (mfa.Instant, error) {
+	var at mfa.Instant
+	err := q.do(ctx, func(tx store.Tx) error {
+		at = tx.Now()
+		return nil
+	})
+	return at, err
 }
 
 func (s *sqliteDB) ready(ctx context.Context) error {

@@ -93,6 +93,8 @@ type engine interface {
 	view(ctx context.Context, fn func(*tx) error) error
 	// write takes jobs from the queue until it is closed.
 	write(q *queue)
+	// horizon is asked by way of the queue where the queue knows it.
+	horizon(ctx context.Context, q *queue) (mfa.Instant, error)
 	ready(ctx context.Context) error
 	close() error
 }
@@ -182,6 +184,16 @@ func (s *Store) enter(ctx context.Context) (leave func(), err error) {
 	}
 	s.inside.Add(1)
 	return s.inside.Done, nil
+}
+
+// Horizon implements store.Store.
+func (s *Store) Horizon(ctx context.Context) (mfa.Instant, error) {
+	leave, err := s.enter(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer leave()
+	return s.engine.horizon(ctx, s.queue)
 }
 
 // Ready implements store.Store.

@@ -31,6 +31,7 @@ type tx struct {
 	viewing bool
 	over    bool
 	wakes   []string
+	events  int // how many places were given
 
 	// failed is the first error of the database or of ctx. What comes after it is refused, and the
 	// run is undone even if its function forgets the error: PostgreSQL has given up the

@@ -77,6 +77,10 @@ func Run(t *testing.T, open func(t *testing.T) Opened) {
 	}{
 		{"sweeps", sweeps},
 		{"due", due},
+		{"ended rows", endedRows},
+		{"feeds", feeds},
+		{"events of all realms", eventsBefore},
+		{"horizon", horizon},
 		{"transactions", transactions},
 		{"wakes", wakes},
 		{"clock", clock},
