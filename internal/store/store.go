@@ -9,7 +9,7 @@
 //
 // # Versions
 //
-// Users, applications, devices, enrolments, challenges and TOTP factors carry a Version. Put
+// Users, applications, devices, enrolments, challenges, TOTP factors and webhooks carry a Version. Put
 // methods write only if the stored version is still the one that was read, and return [ErrStale]
 // otherwise; a function given to Update passes that error on and is run again. What is used up is
 // consumed by one conditional write (ConsumeStep, UseBackupCode, UseBypassCode, ConsumeProof).
@@ -89,6 +89,9 @@ type Tx interface {
 	Events
 	Feeds
 	Replays
+	Deliveries
+	Attempts
+	Webhooks
 }
 
 // WakeUser is the key of everything that concerns a user's devices.
@@ -106,6 +109,9 @@ func WakeApplication(r mfa.RealmID, a mfa.ApplicationID) string {
 
 // WakeRealm wakes every device of the realm: its keys changed.
 func WakeRealm(r mfa.RealmID) string { return "r/" + string(r) }
+
+// WakeWebhooks tells every node that the webhooks of a realm have changed.
+func WakeWebhooks(r mfa.RealmID) string { return "w/" + string(r) }
 
 // Page is a place in a list: at most Limit rows after (At, ID) in the list's order, from the
 // beginning when ID is empty.

@@ -31,7 +31,7 @@ func (r *recording) query(text string, args []any, _ func(scan func(...any) erro
 func TestPlans(t *testing.T) {
 	t.Parallel()
 	// These read what is small, or all there is because that is what was asked for.
-	small := []string{"Realm", "ListRealms", "ListPolicies", "Policy", "Keys", "KeySetsAfter", "ListBrowsers"}
+	small := []string{"Realm", "ListRealms", "ListPolicies", "Policy", "Keys", "KeySetsAfter", "ListBrowsers", "ListWebhooks", "EnabledWebhooks"}
 	everyDatabase(t, func(t *testing.T, c Config) {
 		s := mustOpen(t, c)
 		methods := reflect.TypeFor[store.Tx]()
@@ -89,6 +89,14 @@ func arguments(m reflect.Method) [][]reflect.Value {
 			{OldestFirst: true, Application: "a"},
 		} {
 			f.Realm = "r"
+			all = append(all, []reflect.Value{reflect.ValueOf(f), reflect.ValueOf(store.Page{Limit: 5})})
+		}
+		return all
+	}
+	if m.Name == "ListDeliveries" {
+		var all [][]reflect.Value
+		for _, state := range []store.DeliveryState{"", store.DeliveryPending, store.DeliveryDelivered, store.DeliveryDead} {
+			f := store.DeliveryFilter{Realm: "r", Kind: "k", Target: "t", State: state}
 			all = append(all, []reflect.Value{reflect.ValueOf(f), reflect.ValueOf(store.Page{Limit: 5})})
 		}
 		return all

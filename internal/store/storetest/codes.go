@@ -367,6 +367,10 @@ func isolation(t *testing.T, s store.Store) {
 				tx.InsertEvent(store.Event{Realm: realm, ID: "same", At: 1, Kind: mark, User: user.ID, Actor: mfa.ActorUser}),
 				tx.InsertReplay(store.Replay{Realm: realm, Application: app.ID, Route: "r", Key: "same", Object: mark}),
 				tx.InsertAPIKey(store.APIKey{Realm: realm, ID: "same", Application: app.ID, Hash: []byte(mark)}),
+				tx.InsertWebhook(store.Webhook{Realm: realm, ID: "same", URL: mark, Version: 1}),
+				tx.InsertDelivery(store.Delivery{Realm: realm, ID: "same", Target: "same", About: mark, State: store.DeliveryPending, DueAt: 5}),
+				tx.InsertDelivery(store.Delivery{Realm: realm, ID: "dead", Target: "same", About: mark, State: store.DeliveryDead}),
+				tx.InsertAttempt(store.Attempt{Realm: realm, Delivery: "same", Number: 1, Outcome: "gone", Text: mark}),
 			)
 		})
 	}
@@ -383,7 +387,12 @@ func isolation(t *testing.T, s store.Store) {
 			tx.UseBypassCode(mine, user.ID, "same", 5), tx.ReturnGuess(mine, user.ID, "same"),
 			tx.DeleteBrowser(mine, user.ID, b.Thumbprint), tx.DeleteReplay(mine, app.ID, "r", "same"),
 			tx.PutWait(store.Wait{Realm: mine, User: user.ID, Provenance: "p"}),
+			tx.DeleteWebhook(mine, "same"), tx.TakeDelivery(mine, "same", 5, "n", 6),
+			tx.PutDelivery(store.Delivery{Realm: mine, ID: "same", State: store.DeliveryDead}, "n", 6),
+			tx.ReplayDelivery(mine, "same", "n", 9),
 		}
+		_, err = tx.ReplayDead(store.DeliveryFilter{Realm: mine, Target: "same"}, 0, 9, 9)
+		errs = append(errs, err)
 		_, err = tx.ConsumeProof(mine, p.Hash)
 		errs = append(errs, err, tx.DeleteUser(mine, user.ID))
 		_, err = tx.SweepChallenges(mine, 1<<60, 100)
@@ -436,6 +445,14 @@ func isolation(t *testing.T, s store.Store) {
 		check("events", len(ev) == 1 && ev[0].Kind == "theirs", err)
 		r, err := tx.Replay(theirs, app.ID, "r", "same")
 		check("replay", r.Object == "theirs", err)
+		hook, err := tx.Webhook(theirs, "same")
+		check("webhook", hook.URL == "theirs", err)
+		d, err := tx.Delivery(theirs, "same")
+		check("delivery", d.About == "theirs" && d.State == store.DeliveryPending && d.DueAt == 5, err)
+		dead, err := tx.ListDeliveries(store.DeliveryFilter{Realm: theirs, Target: "same", State: store.DeliveryDead}, store.Page{Limit: 9})
+		check("dead delivery", len(dead) == 1 && dead[0].About == "theirs", err)
+		made, err := tx.DeliveryAttempts(theirs, "same")
+		check("attempts", len(made) == 1 && made[0].Text == "theirs", err)
 		k, err := tx.APIKeys(theirs, app.ID)
 		check("API keys", len(k) == 1 && string(k[0].Hash) == "theirs", err)
 		return errors.Join(errs...)

@@ -62,6 +62,10 @@ func Run(t *testing.T, open func(t *testing.T) Opened) {
 			{"notices", notices},
 			{"events", events},
 			{"replays", replays},
+			{"deliveries", deliveries},
+			{"attempts", attempts},
+			{"listing deliveries", listDeliveries},
+			{"webhooks", webhooks},
 			{"text", text},
 			{"realms apart", isolation},
 		} {
@@ -81,6 +85,8 @@ func Run(t *testing.T, open func(t *testing.T) Opened) {
 		{"feeds", feeds},
 		{"events of all realms", eventsBefore},
 		{"horizon", horizon},
+		{"due deliveries", dueDeliveries},
+		{"sweeping deliveries", sweepDeliveries},
 		{"transactions", transactions},
 		{"wakes", wakes},
 		{"clock", clock},
@@ -93,6 +99,7 @@ func Run(t *testing.T, open func(t *testing.T) Opened) {
 		{"consume race", consumeRace},
 		{"count race", countRace},
 		{"name race", nameRace},
+		{"delivery race", deliveryRace},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -182,6 +189,9 @@ var closedSets = map[string][]string{
 	"UsernameForm":        {"strip_domain"},
 	"Algorithm":           {"SHA512"},
 	"Purpose":             {"grant"},
+	"store.DeliveryState": {"dead"},
+	"Outcome":             {"temporary"},
+	"DisabledWhy":         {"administrator"},
 }
 
 func fillValue(v reflect.Value, field string) {
