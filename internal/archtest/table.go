@@ -31,6 +31,7 @@ var table = []Rule{
 	{Package: "internal/store", Floor: 1},
 	{Package: "internal/bus", Floor: 1},
 	{Package: "internal/keys", Floor: 1},
+	{Package: "internal/egress", Floor: 1, May: Call},
 	{
 		Package: "internal/front/httpkit", Floor: 1, By: []string{"internal/front/...", "internal/server"},
 		May: Serve,
@@ -122,7 +123,7 @@ var restricted = []struct {
 	{"github.com/pressly/goose/v3/...", Database, onlyStore},
 	{"github.com/jackc/pgx/v5/...", Postgres, "only internal/store/sqlstore and internal/bus/pgnotify speak to PostgreSQL"},
 
-	{"net/http/...", Serve | Call, "HTTP belongs to the fronts and the server, and to client and authenticator"},
+	{"net/http/...", Serve | Call, "HTTP belongs to the fronts and the server, and to egress, client and authenticator"},
 	{"net/http.DefaultServeMux", Serve, onlyFronts},
 	{"net/http.Handle", Serve, onlyFronts},
 	{"net/http.HandleFunc", Serve, onlyFronts},
@@ -173,6 +174,6 @@ var restricted = []struct {
 const (
 	onlyStore   = "only internal/store/sqlstore speaks SQL"
 	onlyFronts  = "only the fronts and the server take requests"
-	onlyCallers = "only client and authenticator call out"
+	onlyCallers = "only egress, client and authenticator call out"
 	onlyProcess = "only the server and the command line read environment, flags and signals; others have a Config"
 )

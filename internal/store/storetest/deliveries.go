@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -198,7 +199,7 @@ func deliveryRace(t *testing.T, o Opened) {
 		winner := oneWinner(t, "TakeDelivery", race(o, len(until), func(s store.Store, i int) error {
 			return s.Update(t.Context(), func(tx store.Tx) error {
 				until[i] = tx.Now().Add(60e9 + 1000)
-				return tx.TakeDelivery(realm, d.ID, held, string(rune('a'+i)), until[i])
+				return tx.TakeDelivery(realm, d.ID, held, fmt.Sprint("n", i), until[i])
 			})
 		}), store.ErrUsed)
 		view(t, o.Store, func(tx store.Tx) error {
