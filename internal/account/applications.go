@@ -14,6 +14,7 @@ import (
 	"github.com/nodauth/nod/internal/audit"
 	"github.com/nodauth/nod/internal/mfa"
 	"github.com/nodauth/nod/internal/policy"
+	"github.com/nodauth/nod/internal/replay"
 	"github.com/nodauth/nod/internal/secret"
 	"github.com/nodauth/nod/internal/store"
 )
@@ -58,14 +59,17 @@ func (s *Service) CreateApplication(ctx context.Context, in mfa.RealmID, n NewAp
 			return err
 		}
 		if len(n.Scopes) == 0 {
-			return nil
+			return replay.Made(ctx, j.tx, out)
 		}
 		row, text, err := application.NewKey(j.tx, in, a.ID, n.Scopes, 0)
 		if err != nil {
 			return err
 		}
 		out.Key, out.Secret = keyView(row, j.tx.Now()), text
-		return j.recordKey(row, nil)
+		if err := j.recordKey(row, nil); err != nil {
+			return err
+		}
+		return replay.Made(ctx, j.tx, out)
 	})
 	return out, err
 }
@@ -189,6 +193,12 @@ type Key struct {
 	RevokedAt   mfa.Instant // 0 when not
 }
 
+// MadeKey is an API key that was just made.
+type MadeKey struct {
+	Key
+	Secret secret.Value // the key itself, shown once
+}
+
 func keyView(k store.APIKey, now mfa.Instant) Key {
 	v := Key{
 		ID: k.ID, Application: k.Application, Live: application.Live(k, now), CreatedAt: k.CreatedAt,
@@ -218,7 +228,7 @@ func (s *Service) Keys(ctx context.Context, in mfa.RealmID, app mfa.ApplicationI
 
 // CreateKey makes an API key, shown once, for life or for ever if that is 0. It returns NotFound,
 // Invalid, and Conflict limit_reached when two are live.
-func (s *Service) CreateKey(ctx context.Context, in mfa.RealmID, app mfa.ApplicationID, scopes []application.Scope, life time.Duration) (secret.Value, Key, error) {
+func (s *Service) CreateKey(ctx context.Context, in mfa.RealmID, app mfa.ApplicationID, scopes []application.Scope, life time.Duration) (MadeKey, error) {
 	return s.makeKey(ctx, in, func(j *job) (store.APIKey, secret.Value, map[string]string, error) {
 		k, text, err := application.NewKey(j.tx, in, app, scopes, life)
 		return k, text, nil, err
@@ -228,7 +238,7 @@ func (s *Service) CreateKey(ctx context.Context, in mfa.RealmID, app mfa.Applica
 // RotateKey makes an API key like another one of the application, the newest live one for the id
 // "", which goes on working for grace, 0 to 7 days. It returns NotFound, Invalid, and Conflict for a
 // key that is not live.
-func (s *Service) RotateKey(ctx context.Context, in mfa.RealmID, app mfa.ApplicationID, id string, grace time.Duration) (secret.Value, Key, error) {
+func (s *Service) RotateKey(ctx context.Context, in mfa.RealmID, app mfa.ApplicationID, id string, grace time.Duration) (MadeKey, error) {
 	return s.makeKey(ctx, in, func(j *job) (store.APIKey, secret.Value, map[string]string, error) {
 		old := id
 		if old == "" {
@@ -260,19 +270,23 @@ func (j *job) newestKey(app mfa.ApplicationID) (string, error) {
 	return newest.ID, nil
 }
 
-func (s *Service) makeKey(ctx context.Context, in mfa.RealmID, fn func(*job) (store.APIKey, secret.Value, map[string]string, error)) (text secret.Value, k Key, err error) {
-	err = s.update(ctx, in, func(j *job) error {
-		row, made, data, err := fn(j)
+func (s *Service) makeKey(ctx context.Context, in mfa.RealmID, fn func(*job) (store.APIKey, secret.Value, map[string]string, error)) (MadeKey, error) {
+	var out MadeKey
+	err := s.update(ctx, in, func(j *job) error {
+		row, text, data, err := fn(j)
 		if err != nil {
 			return err
 		}
-		text, k = made, keyView(row, j.tx.Now())
-		return j.recordKey(row, data)
+		out = MadeKey{Key: keyView(row, j.tx.Now()), Secret: text}
+		if err := j.recordKey(row, data); err != nil {
+			return err
+		}
+		return replay.Made(ctx, j.tx, out)
 	})
 	if err != nil {
-		return secret.Value{}, Key{}, err
+		return MadeKey{}, err
 	}
-	return text, k, nil
+	return out, nil
 }
 
 // RevokeKey ends an API key at once. It returns NotFound.

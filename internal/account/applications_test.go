@@ -90,17 +90,17 @@ func TestKeys(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	scopes := []application.Scope{application.Authenticate}
-	text, first, err := w.s.CreateKey(w.ctx, in, w.app.ID, scopes, 0)
+	first, err := w.s.CreateKey(w.ctx, in, w.app.ID, scopes, 0)
 	must(t, err)
-	if text.IsZero() || !first.Live || len(first.Scopes) != 1 {
+	if first.Secret.IsZero() || !first.Live || len(first.Scopes) != 1 {
 		t.Errorf("got %+v", first)
 	}
-	_, second, err := w.s.RotateKey(w.ctx, in, w.app.ID, first.ID, time.Hour)
+	second, err := w.s.RotateKey(w.ctx, in, w.app.ID, first.ID, time.Hour)
 	must(t, err)
 	if e := w.recorded(audit.KeyCreated, mfa.ActorAdministrator); e.Data["replaces"] != first.ID || e.Data["key"] != second.ID {
 		t.Errorf("got event %+v", e)
 	}
-	_, _, err = w.s.CreateKey(w.ctx, in, w.app.ID, scopes, 0)
+	_, err = w.s.CreateKey(w.ctx, in, w.app.ID, scopes, 0)
 	wants(t, err, mfa.Conflict, mfa.ReasonLimit)
 	w.pass(time.Hour)
 	list, err := w.s.Keys(w.ctx, in, w.app.ID)
@@ -112,21 +112,21 @@ func TestKeys(t *testing.T) {
 	if len(list) != 2 || live[first.ID] || !live[second.ID] {
 		t.Errorf("got keys %+v", list)
 	}
-	_, third, err := w.s.RotateKey(w.ctx, in, w.app.ID, "", 0)
+	third, err := w.s.RotateKey(w.ctx, in, w.app.ID, "", 0)
 	must(t, err)
 	if e := w.recorded(audit.KeyCreated, mfa.ActorAdministrator); e.Data["replaces"] != second.ID {
 		t.Errorf("got event %+v, want the newest live key replaced", e)
 	}
 	must(t, w.s.RevokeKey(w.ctx, in, w.app.ID, third.ID))
-	_, _, err = w.s.RotateKey(w.ctx, in, w.app.ID, "", 0)
+	_, err = w.s.RotateKey(w.ctx, in, w.app.ID, "", 0)
 	wants(t, err, mfa.NotFound, "")
 	w.recorded(audit.KeyRevoked, mfa.ActorAdministrator)
 	wants(t, w.s.RevokeKey(w.ctx, in, w.app.ID, "key_unknown"), mfa.NotFound, "")
-	_, _, err = w.s.RotateKey(w.ctx, in, w.app.ID, second.ID, 0)
+	_, err = w.s.RotateKey(w.ctx, in, w.app.ID, second.ID, 0)
 	wants(t, err, mfa.Conflict, "")
-	_, _, err = w.s.CreateKey(w.ctx, in, "app_unknown", scopes, 0)
+	_, err = w.s.CreateKey(w.ctx, in, "app_unknown", scopes, 0)
 	wants(t, err, mfa.NotFound, "")
-	_, _, err = w.s.CreateKey(w.ctx, in, w.app.ID, nil, 0)
+	_, err = w.s.CreateKey(w.ctx, in, w.app.ID, nil, 0)
 	wants(t, err, mfa.Invalid, mfa.ReasonMalformed)
 	_, err = w.s.Keys(w.ctx, in, "app_unknown")
 	wants(t, err, mfa.NotFound, "")

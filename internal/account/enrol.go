@@ -7,6 +7,7 @@ import (
 	"github.com/nodauth/nod/internal/audit"
 	"github.com/nodauth/nod/internal/device"
 	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/replay"
 	"github.com/nodauth/nod/internal/secret"
 	"github.com/nodauth/nod/internal/store"
 	"github.com/nodauth/nod/protocol"
@@ -46,8 +47,10 @@ func (s *Service) Enrol(ctx context.Context, in mfa.RealmID, who mfa.UserID, e E
 		if err := j.adding(u, e.Authority); err != nil {
 			return err
 		}
-		t, err = j.issue(u, e)
-		return err
+		if t, err = j.issue(u, e); err != nil {
+			return err
+		}
+		return replay.Made(ctx, j.tx, t)
 	})
 	return t, err
 }

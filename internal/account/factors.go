@@ -10,6 +10,7 @@ import (
 	"github.com/nodauth/nod/internal/audit"
 	"github.com/nodauth/nod/internal/factor"
 	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/replay"
 	"github.com/nodauth/nod/internal/secret"
 	"github.com/nodauth/nod/internal/store"
 	"github.com/nodauth/nod/protocol"
@@ -69,7 +70,11 @@ func (s *Service) CreateTOTP(ctx context.Context, in mfa.RealmID, who mfa.UserID
 			return err
 		}
 		out = NewTOTP{TOTP: totpView(t), Seed: seed, URI: uri}
-		return j.record(store.Event{Kind: audit.TOTPCreated, User: who, Data: map[string]string{"totp": t.ID}})
+		err = j.record(store.Event{Kind: audit.TOTPCreated, User: who, Data: map[string]string{"totp": t.ID}})
+		if err != nil {
+			return err
+		}
+		return replay.Made(ctx, j.tx, out)
 	})
 	return out, err
 }
@@ -175,7 +180,11 @@ func (s *Service) MakeBackupCodes(ctx context.Context, in mfa.RealmID, who mfa.U
 		if err := j.hadFactor(u); err != nil {
 			return err
 		}
-		return j.factorChanged(who, audit.BackupCodesMade, map[string]string{"codes": strconv.Itoa(len(rows))})
+		err = j.factorChanged(who, audit.BackupCodesMade, map[string]string{"codes": strconv.Itoa(len(rows))})
+		if err != nil {
+			return err
+		}
+		return replay.Made(ctx, j.tx, codes)
 	})
 	if err != nil {
 		return nil, err
@@ -261,10 +270,16 @@ func bypassView(b store.BypassCode) Bypass {
 	}
 }
 
+// IssuedBypass is a bypass code that was just issued.
+type IssuedBypass struct {
+	Bypass
+	Code secret.Value // shown once
+}
+
 // IssueBypass gives a person a bypass code, shown once, in place of a former one, and tells all
 // their devices. It returns NotFound, Invalid, Forbidden owner for an owner and Forbidden scope for
 // people themselves, and Unavailable when too many are made at once.
-func (s *Service) IssueBypass(ctx context.Context, in mfa.RealmID, who mfa.UserID, o BypassOptions) (secret.Value, Bypass, error) {
+func (s *Service) IssueBypass(ctx context.Context, in mfa.RealmID, who mfa.UserID, o BypassOptions) (IssuedBypass, error) {
 	by := audit.From(ctx)
 	// Before the expensive hash; the owner is looked at again when the code is issued.
 	err := s.update(ctx, in, func(j *job) error {
@@ -280,15 +295,15 @@ func (s *Service) IssueBypass(ctx context.Context, in mfa.RealmID, who mfa.UserI
 		return nil
 	})
 	if err != nil {
-		return secret.Value{}, Bypass{}, err
+		return IssuedBypass{}, err
 	}
 	code, made, err := s.c.Factors.MakeBypass(ctx, factor.BypassOptions{
 		Uses: o.Uses, Life: o.Life, Reason: o.Reason, By: by.By, Actor: by.Actor,
 	})
 	if err != nil {
-		return secret.Value{}, Bypass{}, err
+		return IssuedBypass{}, err
 	}
-	var out Bypass
+	var out IssuedBypass
 	err = s.update(ctx, in, func(j *job) error {
 		if _, err := j.user(who); err != nil {
 			return err
@@ -297,7 +312,7 @@ func (s *Service) IssueBypass(ctx context.Context, in mfa.RealmID, who mfa.UserI
 		if err != nil {
 			return err
 		}
-		out = bypassView(row)
+		out = IssuedBypass{Bypass: bypassView(row), Code: code}
 		err = j.record(store.Event{Kind: audit.BypassIssued, User: who, Data: map[string]string{
 			"bypass": row.ID, "uses": strconv.Itoa(row.UsesLeft), "reason": row.Reason,
 			"expires_at": row.ExpiresAt.Time().Format(time.RFC3339),
@@ -305,12 +320,15 @@ func (s *Service) IssueBypass(ctx context.Context, in mfa.RealmID, who mfa.UserI
 		if err != nil {
 			return err
 		}
-		return j.tell(who, protocol.NoticeBypassIssued, nil)
+		if err := j.tell(who, protocol.NoticeBypassIssued, nil); err != nil {
+			return err
+		}
+		return replay.Made(ctx, j.tx, out)
 	})
 	if err != nil {
-		return secret.Value{}, Bypass{}, err
+		return IssuedBypass{}, err
 	}
-	return code, out, nil
+	return out, nil
 }
 
 // Bypass reads a person's bypass code, while it can be used. It returns NotFound.

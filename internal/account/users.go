@@ -8,6 +8,7 @@ import (
 
 	"github.com/nodauth/nod/internal/audit"
 	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/replay"
 	"github.com/nodauth/nod/internal/secret"
 	"github.com/nodauth/nod/internal/store"
 	"github.com/nodauth/nod/internal/user"
@@ -124,8 +125,10 @@ func (s *Service) CreateUser(ctx context.Context, in mfa.RealmID, n NewUser) (Us
 				return err
 			}
 		}
-		out, err = j.person(u)
-		return err
+		if out, err = j.person(u); err != nil {
+			return err
+		}
+		return replay.Made(ctx, j.tx, out)
 	})
 	return out, err
 }

@@ -197,7 +197,7 @@ func TestNothingSecretIsKept(t *testing.T) {
 	w.password(u)
 	backup, err := w.accounts.MakeBackupCodes(w.ctx, in, u.ID, byAdmin)
 	must(t, err)
-	bypass, _, err := w.accounts.IssueBypass(w.ctx, in, u.ID, account.BypassOptions{Reason: "lost"})
+	issued, err := w.accounts.IssueBypass(w.ctx, in, u.ID, account.BypassOptions{Reason: "lost"})
 	must(t, err)
 	v := w.create(withPassword(login("alice"), rightPassword))
 	qr := right(v, mfa.Scan)
@@ -211,11 +211,11 @@ func TestNothingSecretIsKept(t *testing.T) {
 	must(t, err)
 	w.types(typed.ID, mfa.BackupCode, backup[0].Reveal())
 	other := w.create(login("alice"))
-	w.types(other.ID, mfa.BypassCode, bypass.Reveal())
+	w.types(other.ID, mfa.BypassCode, issued.Code.Reveal())
 
 	secrets := map[string]string{
 		"the scan secret": qr, "the password": rightPassword, "a wrong password": "a wrong password",
-		"the grant": g.JWT, "a backup code": backup[0].Reveal(), "a bypass code": bypass.Reveal(), "a wrong code": "1234-5678-9012",
+		"the grant": g.JWT, "a backup code": backup[0].Reveal(), "a bypass code": issued.Code.Reveal(), "a wrong code": "1234-5678-9012",
 	}
 	events := fmt.Sprint(w.events(store.EventFilter{}))
 	must(t, w.db.Close())

@@ -6,8 +6,10 @@
 //	second, after a crash ──► lease over ──► run again, with the same seed
 //	second, other request ──► 409
 //
-// A node may die between what a request did and the row that says so. The seed survives that: ids
-// derived from it make the second run find what the first one made, instead of making another.
+// A node may die between what a request did and the row that says so. What makes something
+// therefore closes the row in its own transaction ([Made]). A challenge, which is asked for most,
+// has another way: its id comes from the seed, which survives, so that a second run finds what the
+// first one made instead of making another.
 package replay
 
 import (
@@ -188,8 +190,13 @@ func (s *Service) run(ctx context.Context, row store.Replay, run Run) Answer {
 	inside, cancel := context.WithTimeout(ctx, MaxRun)
 	defer cancel()
 	a := Answer{Status: 500} // of a run that panics
-	defer func() { s.finish(ctx, row, a) }()
-	a = run(inside, func(prefix string) string { return s.c.Ring.DeriveID(prefix, "replay", row.Seed) })
+	r := &running{service: s, row: row}
+	defer func() {
+		if !r.kept || a.Status >= 300 { // or the transaction that kept it may be undone
+			s.finish(ctx, row, a)
+		}
+	}()
+	a = run(context.WithValue(inside, runningKey{}, r), func(prefix string) string { return s.c.Ring.DeriveID(prefix, "replay", row.Seed) })
 	return a
 }
 
@@ -207,19 +214,16 @@ func (s *Service) finish(ctx context.Context, row store.Replay, a Answer) {
 		if err != nil {
 			return fmt.Errorf("read idempotency record: %w", err)
 		}
-		tx.Wake(wakeKey(Call{Realm: row.Realm, Application: row.Application, Route: row.Route, Key: row.Key}))
 		switch {
 		case a.Status == 429:
+			tx.Wake(wakeOf(row))
 			return tx.DeleteReplay(row.Realm, row.Application, row.Route, row.Key)
 		case a.Status >= 500:
+			tx.Wake(wakeOf(row))
 			now.LeaseUntil = tx.Now()
 			return tx.PutReplay(now)
 		}
-		now.Done, now.Status, now.Object, now.Secret = true, a.Status, a.Object, a.Secret
-		if now.Answer, err = s.c.Ring.Seal(a.Body, place(row)); err != nil {
-			return fmt.Errorf("seal answer: %w", err)
-		}
-		return tx.PutReplay(now)
+		return s.close(tx, now, a)
 	})
 	if err != nil {
 		s.c.Logger.WarnContext(ctx, "answer not kept", slog.String("route", row.Route), slog.Any("error", err))
@@ -263,6 +267,10 @@ func place(r store.Replay) keys.AAD {
 		Realm: string(r.Realm), Table: "replays", Column: "answer",
 		Row: string(keys.Encode(string(r.Application), r.Route, r.Key)),
 	}
+}
+
+func wakeOf(r store.Replay) string {
+	return wakeKey(Call{Realm: r.Realm, Application: r.Application, Route: r.Route, Key: r.Key})
 }
 
 func wakeKey(c Call) string {

@@ -24,6 +24,7 @@ import (
 	"github.com/nodauth/nod/internal/front/httpkit"
 	"github.com/nodauth/nod/internal/keys"
 	"github.com/nodauth/nod/internal/lifecycle"
+	"github.com/nodauth/nod/internal/store"
 	"github.com/nodauth/nod/internal/store/sqlstore"
 )
 
@@ -37,6 +38,9 @@ type Options struct {
 	// Heard, if set, is asked for each wake-up that another node sent; false loses it, so that a
 	// test can see what the sweep alone does.
 	Heard func(key string) bool
+	// Store, if set, stands between the parts of the server and its database, so that a test can
+	// make the database fail.
+	Store func(store.Store) store.Store
 }
 
 // Server is a running server.
@@ -47,7 +51,7 @@ type Server struct {
 	group    *lifecycle.Group
 	listener net.Listener
 	ops      net.Listener
-	store    *sqlstore.Store
+	store    store.Store
 	lock     *os.File // on a SQLite database; nil for PostgreSQL
 	bus      bus.Bus
 	hub      *challenge.Hub
@@ -167,7 +171,7 @@ func (s *Server) openStore(ctx context.Context) error {
 	if s.lock, err = s.c.lockDatabase(); err != nil {
 		return err
 	}
-	s.store, err = sqlstore.Open(ctx, sqlstore.Config{
+	db, err := sqlstore.Open(ctx, sqlstore.Config{
 		DSN: dsn, Logger: s.log, Offset: s.o.Offset,
 		Committed: func(wake []string) {
 			s.hub.Wake(wake...) // at once on this node; the bus is for the others
@@ -175,7 +179,14 @@ func (s *Server) openStore(ctx context.Context) error {
 		},
 		Fatal: s.fatal,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	s.store = db
+	if s.o.Store != nil {
+		s.store = s.o.Store(db)
+	}
+	return nil
 }
 
 // fatal ends the process: after a failed sync nobody knows what the disk holds, and only a new

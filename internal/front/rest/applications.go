@@ -81,7 +81,7 @@ func (h *Handler) applicationRoutes() {
 	missing := []mfa.Code{mfa.NotFound}
 	add(h, route{
 		id: "createApplication", method: http.MethodPost, path: "/v1/applications", tag: tag,
-		summary: "Make an application and its first key", status: http.StatusCreated, access: administer, keyed: keyOptional, secret: true,
+		summary: "Make an application and its first key", status: http.StatusCreated, made: "/v1/applications/", access: administer, keyed: keyOptional, secret: true,
 	}, h.createApplication)
 	add(h, route{
 		id: "listApplications", method: http.MethodGet, path: "/v1/applications", tag: tag,
@@ -140,15 +140,13 @@ func (h *Handler) createApplication(ctx context.Context, c *call, in newApplicat
 	if in.IconSHA256 != "" {
 		n.IconSHA256 = &in.IconSHA256
 	}
-	made, err := h.c.Accounts.CreateApplication(ctx, c.by.Realm, n)
-	if err != nil {
-		return createdApplicationShape{}, err
-	}
-	c.object = string(made.ID)
-	c.header("Location", "/v1/applications/"+c.object)
-	out := createdApplicationShape{Application: showApplication(made.Application), Key: showKey(made.Key)}
-	out.Key.Secret = made.Secret.Reveal()
-	return out, nil
+	return makes(ctx, c, func(ctx context.Context) (account.MadeApplication, error) {
+		return h.c.Accounts.CreateApplication(ctx, c.by.Realm, n)
+	}, func(made account.MadeApplication) (string, createdApplicationShape, error) {
+		out := createdApplicationShape{Application: showApplication(made.Application), Key: showKey(made.Key)}
+		out.Key.Secret = made.Secret.Reveal()
+		return string(made.ID), out, nil
+	})
 }
 
 func (h *Handler) listApplications(ctx context.Context, c *call, _ nothing) (list[applicationShape], error) {
@@ -198,14 +196,15 @@ func (h *Handler) createKey(ctx context.Context, c *call, in newKeyShape) (keySh
 			return keyShape{}, mfa.InvalidField("expires_at", "This moment is past.")
 		}
 	}
-	value, k, err := h.c.Accounts.CreateKey(ctx, c.by.Realm, c.application(), scopesOr(in.Scopes), life)
-	if err != nil {
-		return keyShape{}, err
-	}
-	c.object = k.ID
-	out := showKey(k)
-	out.Secret = value.Reveal()
-	return out, nil
+	return makes(ctx, c, func(ctx context.Context) (account.MadeKey, error) {
+		return h.c.Accounts.CreateKey(ctx, c.by.Realm, c.application(), scopesOr(in.Scopes), life)
+	}, showMadeKey)
+}
+
+func showMadeKey(k account.MadeKey) (string, keyShape, error) {
+	out := showKey(k.Key)
+	out.Secret = k.Secret.Reveal()
+	return k.ID, out, nil
 }
 
 func (h *Handler) rotateKey(ctx context.Context, c *call, in rotateShape) (keyShape, error) {
@@ -213,14 +212,9 @@ func (h *Handler) rotateKey(ctx context.Context, c *call, in rotateShape) (keySh
 	if in.Grace != nil {
 		grace = time.Duration(*in.Grace) * time.Second
 	}
-	value, k, err := h.c.Accounts.RotateKey(ctx, c.by.Realm, c.application(), in.Key, grace)
-	if err != nil {
-		return keyShape{}, err
-	}
-	c.object = k.ID
-	out := showKey(k)
-	out.Secret = value.Reveal()
-	return out, nil
+	return makes(ctx, c, func(ctx context.Context) (account.MadeKey, error) {
+		return h.c.Accounts.RotateKey(ctx, c.by.Realm, c.application(), in.Key, grace)
+	}, showMadeKey)
 }
 
 func (h *Handler) revokeKey(ctx context.Context, c *call, _ nothing) (nothing, error) {

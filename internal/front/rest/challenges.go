@@ -175,7 +175,7 @@ type grantShape struct {
 func (h *Handler) challengeRoutes() {
 	add(h, route{
 		id: "createChallenge", method: http.MethodPost, path: "/v1/challenges", tag: "challenges",
-		summary: "Ask a user", status: http.StatusCreated, access: authenticate, keyed: keyOptional, secret: true,
+		summary: "Ask a user", status: http.StatusCreated, made: "/v1/challenges/", access: authenticate, keyed: keyOptional, secret: true,
 		about: "The secrets of `match` are in this answer only. A user who does not exist, is locked or has no device gets a challenge that nobody can answer.",
 		codes: []mfa.Code{mfa.RateLimited, mfa.Unsupported},
 	}, h.createChallenge)
@@ -251,7 +251,6 @@ func (h *Handler) createChallenge(ctx context.Context, c *call, in newChallengeS
 		return challengeShape{}, err
 	}
 	c.object = string(v.ID)
-	c.header("Location", "/v1/challenges/"+c.object)
 	return showChallenge(v), nil
 }
 

@@ -42,7 +42,7 @@ func (h *Handler) enrolmentRoutes() {
 	add(h, route{
 		id: "createEnrolment", method: http.MethodPost, path: "/v1/users/{id}/enrolments", tag: tag,
 		summary: "Begin to enrol a device", about: "A newer enrolment of the user ends the older.",
-		status: http.StatusCreated, access: selfService, keyed: keyOptional, secret: true,
+		status: http.StatusCreated, made: "/v1/enrolments/", access: selfService, keyed: keyOptional, secret: true,
 		query: []param{pictureParam()}, codes: []mfa.Code{mfa.NotFound},
 	}, h.createEnrolment)
 	add(h, route{
@@ -74,17 +74,15 @@ func (h *Handler) createEnrolment(ctx context.Context, c *call, in newEnrolmentS
 		}
 		ctx = c.asActor(ctx, in.By)
 	}
-	t, err := h.c.Accounts.Enrol(ctx, c.by.Realm, c.user(), e)
-	if err != nil {
-		return enrolmentShape{}, err
-	}
-	c.object = string(t.ID)
-	c.header("Location", "/v1/enrolments/"+c.object)
-	out := enrolmentShape{
-		ID: t.ID, UserID: c.user(), State: mfa.EnrolmentInvited, URL: t.Link.Reveal(), ExpiresAt: instant(t.ExpiresAt),
-	}
-	out.QR, err = picture(c.query["qr"], out.URL)
-	return out, err
+	return makes(ctx, c, func(ctx context.Context) (account.Ticket, error) {
+		return h.c.Accounts.Enrol(ctx, c.by.Realm, c.user(), e)
+	}, func(t account.Ticket) (id string, out enrolmentShape, err error) {
+		out = enrolmentShape{
+			ID: t.ID, UserID: c.user(), State: mfa.EnrolmentInvited, URL: t.Link.Reveal(), ExpiresAt: instant(t.ExpiresAt),
+		}
+		out.QR, err = picture(c.query["qr"], out.URL)
+		return string(t.ID), out, err
+	})
 }
 
 // enrolment reads one that the caller may know of: any for an administrator, else its own.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nodauth/nod/internal/account"
 	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/secret"
 )
 
 type totpShape struct {
@@ -141,16 +142,15 @@ func (h *Handler) getFactors(ctx context.Context, c *call, _ nothing) (factorsSh
 }
 
 func (h *Handler) createTOTP(ctx context.Context, c *call, in newTOTPShape) (totpSeedShape, error) {
-	t, err := h.c.Accounts.CreateTOTP(ctx, c.by.Realm, c.user(), c.byAdministrator(), account.TOTPOptions{
-		Name: in.Name, Algorithm: in.Algorithm, Digits: in.Digits, Period: time.Duration(in.Period) * time.Second,
+	return makes(ctx, c, func(ctx context.Context) (account.NewTOTP, error) {
+		return h.c.Accounts.CreateTOTP(ctx, c.by.Realm, c.user(), c.byAdministrator(), account.TOTPOptions{
+			Name: in.Name, Algorithm: in.Algorithm, Digits: in.Digits, Period: time.Duration(in.Period) * time.Second,
+		})
+	}, func(t account.NewTOTP) (id string, out totpSeedShape, err error) {
+		out = totpSeedShape{ID: t.ID, Secret: t.Seed.Reveal(), URI: t.URI.Reveal()}
+		out.QR, err = picture(c.query["qr"], out.URI)
+		return t.ID, out, err
 	})
-	if err != nil {
-		return totpSeedShape{}, err
-	}
-	c.object = t.ID
-	out := totpSeedShape{ID: t.ID, Secret: t.Seed.Reveal(), URI: t.URI.Reveal()}
-	out.QR, err = picture(c.query["qr"], out.URI)
-	return out, err
 }
 
 func (h *Handler) confirmTOTP(ctx context.Context, c *call, in codeShape) (nothing, error) {
@@ -162,16 +162,15 @@ func (h *Handler) removeTOTP(ctx context.Context, c *call, _ nothing) (nothing, 
 }
 
 func (h *Handler) makeBackupCodes(ctx context.Context, c *call, _ nothing) (codesShape, error) {
-	codes, err := h.c.Accounts.MakeBackupCodes(ctx, c.by.Realm, c.user(), c.byAdministrator())
-	if err != nil {
-		return codesShape{}, err
-	}
-	c.object = "backup codes"
-	out := codesShape{Codes: make([]string, len(codes))}
-	for i, code := range codes {
-		out.Codes[i] = code.Reveal()
-	}
-	return out, nil
+	return makes(ctx, c, func(ctx context.Context) ([]secret.Value, error) {
+		return h.c.Accounts.MakeBackupCodes(ctx, c.by.Realm, c.user(), c.byAdministrator())
+	}, func(codes []secret.Value) (string, codesShape, error) {
+		out := codesShape{Codes: make([]string, len(codes))}
+		for i, code := range codes {
+			out.Codes[i] = code.Reveal()
+		}
+		return "backup codes", out, nil
+	})
 }
 
 func (h *Handler) removeBackupCodes(ctx context.Context, c *call, _ nothing) (nothing, error) {
@@ -179,14 +178,13 @@ func (h *Handler) removeBackupCodes(ctx context.Context, c *call, _ nothing) (no
 }
 
 func (h *Handler) issueBypass(ctx context.Context, c *call, in newBypassShape) (issuedBypassShape, error) {
-	code, b, err := h.c.Accounts.IssueBypass(c.asActor(ctx, in.By), c.by.Realm, c.user(), account.BypassOptions{
-		Uses: in.Uses, Life: time.Duration(in.ValidFor) * time.Second, Reason: in.Reason,
+	return makes(c.asActor(ctx, in.By), c, func(ctx context.Context) (account.IssuedBypass, error) {
+		return h.c.Accounts.IssueBypass(ctx, c.by.Realm, c.user(), account.BypassOptions{
+			Uses: in.Uses, Life: time.Duration(in.ValidFor) * time.Second, Reason: in.Reason,
+		})
+	}, func(b account.IssuedBypass) (string, issuedBypassShape, error) {
+		return b.ID, issuedBypassShape{ID: b.ID, Code: b.Code.Reveal(), Uses: b.UsesLeft, ExpiresAt: instant(b.ExpiresAt)}, nil
 	})
-	if err != nil {
-		return issuedBypassShape{}, err
-	}
-	c.object = b.ID
-	return issuedBypassShape{ID: b.ID, Code: code.Reveal(), Uses: b.UsesLeft, ExpiresAt: instant(b.ExpiresAt)}, nil
 }
 
 func (h *Handler) revokeBypass(ctx context.Context, c *call, _ nothing) (nothing, error) {

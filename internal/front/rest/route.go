@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"reflect"
@@ -59,8 +60,9 @@ type route struct {
 	about   string // what the summary leaves out
 	access  access
 	query   []param
-	status  int  // of a good answer; 200 if 0
-	secret  bool // a good answer holds a secret
+	status  int    // of a good answer; 200 if 0
+	made    string // path below which a good answer's object is found, for Location; "" for none
+	secret  bool   // a good answer holds a secret
 	keyed   keying
 	codes   []mfa.Code // refusals beyond those that every route can give
 }
@@ -76,7 +78,7 @@ type call struct {
 	key    string                     // idempotency key, "" without one
 	ids    func(prefix string) string // gives ids that a repetition gives again; nil without a key
 	object string                     // set by the handler: the id of what was made
-	header func(name, value string)   // sets a header of a good answer
+	route  route
 	do     func(context.Context) (any, error)
 }
 
@@ -132,7 +134,7 @@ func (h *Handler) serve(e *endpoint) http.Handler {
 
 // admit establishes who asks and reads everything but the body.
 func (h *Handler) admit(r *http.Request, e *endpoint) (*call, error) {
-	c := &call{r: r}
+	c := &call{r: r, route: e.route}
 	var err error
 	if e.access != public {
 		if c.by, err = h.who(r); err != nil {
@@ -231,8 +233,13 @@ func (h *Handler) answer(w http.ResponseWriter, c *call, e *endpoint, body []byt
 		for name, values := range fresh.header {
 			w.Header()[name] = values
 		}
-	case len(a.Body) > 0:
-		w.Header().Set("Content-Type", contentType(a.Status))
+	default:
+		if len(a.Body) > 0 {
+			w.Header().Set("Content-Type", contentType(a.Status))
+		}
+		if a.Status < 300 {
+			e.locate(w, a.Object)
+		}
 	}
 	w.WriteHeader(a.Status)
 	_, _ = w.Write(a.Body) // the caller is gone if this fails
@@ -250,17 +257,17 @@ func (c *call) target(e *endpoint) string {
 
 // perform calls the handler and writes what it gives.
 func (h *Handler) perform(ctx context.Context, w http.ResponseWriter, c *call, e *endpoint) {
-	c.header = w.Header().Set
 	out, err := c.do(ctx)
 	if err != nil {
 		h.refuse(w, c.r, err)
 		return
 	}
+	e.locate(w, c.object)
 	if _, empty := out.(nothing); empty {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	text, err := json.Marshal(out, json.Deterministic(true))
+	text, err := answerText(out)
 	if err != nil {
 		h.refuse(w, c.r, err)
 		return
@@ -270,6 +277,41 @@ func (h *Handler) perform(ctx context.Context, w http.ResponseWriter, c *call, e
 	}
 	w.WriteHeader(e.status)
 	_, _ = w.Write(text) // the caller is gone if this fails
+}
+
+// locate says where what was made is found.
+func (r route) locate(w http.ResponseWriter, object string) {
+	if r.made != "" && object != "" {
+		w.Header().Set("Location", r.made+object)
+	}
+}
+
+func answerText(out any) ([]byte, error) { return json.Marshal(out, json.Deterministic(true)) }
+
+// makes makes something and answers with what show says of it: the id and the answer. For a request
+// with an idempotency key the answer is kept in the transaction that makes it, so show may be called
+// several times.
+func makes[Made, Out any](
+	ctx context.Context, c *call, do func(context.Context) (Made, error), show func(Made) (id string, out Out, err error),
+) (out Out, err error) {
+	replay.Answering(ctx, func(made any) (replay.Answer, error) {
+		m, ok := made.(Made)
+		if !ok {
+			return replay.Answer{}, fmt.Errorf("%s made a %T", c.route.id, made)
+		}
+		id, out, err := show(m)
+		if err != nil {
+			return replay.Answer{}, err
+		}
+		text, err := answerText(out)
+		return replay.Answer{Status: c.route.status, Object: id, Secret: c.route.secret, Body: text}, err
+	})
+	m, err := do(ctx)
+	if err != nil {
+		return out, err
+	}
+	c.object, out, err = show(m)
+	return out, err
 }
 
 // refuse answers with a problem.

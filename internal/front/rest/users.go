@@ -81,7 +81,7 @@ func (h *Handler) userRoutes() {
 	const tag = "users"
 	add(h, route{
 		id: "createUser", method: http.MethodPost, path: "/v1/users", tag: tag, summary: "Make a user",
-		status: http.StatusCreated, access: administer, keyed: keyOptional,
+		status: http.StatusCreated, made: "/v1/users/", access: administer, keyed: keyOptional,
 	}, h.createUser)
 	add(h, route{
 		id: "listUsers", method: http.MethodGet, path: "/v1/users", tag: tag, summary: "List users, newest first",
@@ -156,13 +156,9 @@ func (h *Handler) createUser(ctx context.Context, c *call, in newUserShape) (use
 	if in.Password != nil {
 		n.Password = *in.Password
 	}
-	u, err := h.c.Accounts.CreateUser(ctx, c.by.Realm, n)
-	if err != nil {
-		return userShape{}, err
-	}
-	c.object = string(u.ID)
-	c.header("Location", "/v1/users/"+c.object)
-	return showUser(u), nil
+	return makes(ctx, c, func(ctx context.Context) (account.User, error) {
+		return h.c.Accounts.CreateUser(ctx, c.by.Realm, n)
+	}, func(u account.User) (string, userShape, error) { return string(u.ID), showUser(u), nil })
 }
 
 func (h *Handler) listUsers(ctx context.Context, c *call, _ nothing) (list[userShape], error) {
