@@ -22,6 +22,7 @@ type device struct {
 	key    *ecdsa.PrivateKey
 	id     string
 	enrol  string // id of the enrolment
+	pin    string // of the key set, from the link
 	keys   *protocol.KeySet
 	nonce  string
 	serial int64
@@ -38,6 +39,19 @@ func (n *node) enrol(user string, more ...obj) *device {
 // claim makes a device that waits to be confirmed, and gives the code.
 func (n *node) claim(user string, more ...obj) (*device, string) {
 	n.t.Helper()
+	d, body := n.unclaimed(user, more...)
+	a := d.post(protocol.PathEnrol, body).want(n.t, 201)
+	enrolled, set, err := protocol.OpenEnrolled(a.get("enrolled"), d.pin)
+	if err != nil {
+		n.t.Fatalf("open enrolment: %v", err)
+	}
+	d.id, d.keys, d.serial = enrolled.Device, set, set.Keys.Serial
+	return d, enrolled.ConfirmCode
+}
+
+// unclaimed makes a device that has a ticket, and the message that claims it.
+func (n *node) unclaimed(user string, more ...obj) (*device, string) {
+	n.t.Helper()
 	req := obj{}
 	for _, m := range more {
 		for k, v := range m {
@@ -53,16 +67,10 @@ func (n *node) claim(user string, more ...obj) (*device, string) {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	d := &device{n: n, key: key, enrol: ticket.get("id")}
-	a := d.post(protocol.PathEnrol, d.sign(&protocol.Enrol{
+	d := &device{n: n, key: key, enrol: ticket.get("id"), pin: link.PIN}
+	return d, d.sign(&protocol.Enrol{
 		V: 1, Ticket: link.Ticket, Name: "test device", Platform: protocol.PlatformCLI, AppVersion: "1", Features: []string{},
-	}, protocol.Header{URL: n.url + protocol.PathEnrol})).want(n.t, 201)
-	enrolled, set, err := protocol.OpenEnrolled(a.get("enrolled"), link.PIN)
-	if err != nil {
-		n.t.Fatalf("open enrolment: %v", err)
-	}
-	d.id, d.keys, d.serial = enrolled.Device, set, set.Keys.Serial
-	return d, enrolled.ConfirmCode
+	}, protocol.Header{URL: n.url + protocol.PathEnrol})
 }
 
 // sign makes a message.

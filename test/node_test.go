@@ -16,6 +16,7 @@ import (
 
 	"github.com/nodauth/nod/internal/secret"
 	"github.com/nodauth/nod/internal/server"
+	"github.com/nodauth/nod/internal/store"
 )
 
 // node is a whole server in this process, reached over TCP like any other.
@@ -34,6 +35,7 @@ type nodeOptions struct {
 	urls   []string
 	offset *atomic.Int64
 	heard  func(string) bool
+	store  func(store.Store) store.Store
 
 	authenticator string // origin of its web app
 }
@@ -66,7 +68,7 @@ func startUntil(t testing.TB, o nodeOptions) (*node, func()) {
 		c.SealKey = secret.New(o.seal)
 	}
 	s, err := server.New(t.Context(), c, server.Options{
-		Log: logBuffer{}, Offset: func() time.Duration { return time.Duration(o.offset.Load()) }, Heard: o.heard,
+		Log: logBuffer{}, Offset: func() time.Duration { return time.Duration(o.offset.Load()) }, Heard: o.heard, Store: o.store,
 	})
 	if err != nil {
 		t.Fatalf("start server: %v", err)
