@@ -12,11 +12,9 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
+	_ "modernc.org/sqlite" // for migrations
 
 	"github.com/nodauth/nod/internal/mfa"
-	"github.com/nodauth/nod/internal/store"
 )
 
 const (
@@ -34,7 +32,7 @@ type sqliteDB struct {
 	config  Config
 	health  *health
 	clock   *clock
-	db      *sql.DB
+	path    string
 	writer  *sqliteSession
 	readers chan *sqliteSession
 
@@ -46,19 +44,19 @@ type sqliteDB struct {
 }
 
 // openSQLite opens a file whose schema is up to date.
-func openSQLite(ctx context.Context, c Config, h *health) (engine, error) {
-	db, err := sqliteOpen(c)
+func openSQLite(c Config, h *health) (engine, error) {
+	path, err := sqlitePath(c)
 	if err != nil {
 		return nil, err
 	}
 	s := &sqliteDB{
-		config: c, health: h, clock: newClock(c.Offset), db: db,
+		config: c, health: h, clock: newClock(c.Offset), path: path,
 		readers: make(chan *sqliteSession, sqliteReaders), kick: make(chan struct{}, 1), longLog: longLog,
 	}
-	if err := s.connect(ctx); err != nil {
+	if err := s.connect(); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
-	checkpoints, err := s.session(ctx)
+	checkpoints, err := s.session()
 	if err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -66,23 +64,30 @@ func openSQLite(ctx context.Context, c Config, h *health) (engine, error) {
 	return s, nil
 }
 
-// sqliteOpen makes the file and a handle to it. The handle opens no connection yet.
-func sqliteOpen(c Config) (*sql.DB, error) {
+// sqlitePath makes the file, unless it is there, and gives its absolute path.
+func sqlitePath(c Config) (string, error) {
 	path, err := c.path()
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	path, err = filepath.Abs(path)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	if err := createFile(path); err != nil {
-		return nil, fmt.Errorf("database file: %w", err)
+		return "", fmt.Errorf("database file: %w", err)
+	}
+	return path, nil
+}
+
+// sqliteOpen makes a handle for migrations, which opens no connection yet.
+func sqliteOpen(c Config) (*sql.DB, error) {
+	path, err := sqlitePath(c)
+	if err != nil {
+		return nil, err
 	}
 	query := url.Values{"_pragma": {
-		"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "cache_size(-8000)",
-		// SQLite forgets a failed sync of its own checkpoints; checkpoint does not.
-		"wal_autocheckpoint(0)",
+		"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
 	}}
 	return sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path, RawQuery: query.Encode()}).String())
 }
@@ -107,9 +112,18 @@ func createFile(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-func (s *sqliteDB) connect(ctx context.Context) error {
+// session opens a connection that close closes.
+func (s *sqliteDB) session() (*sqliteSession, error) {
+	session, err := sqliteConnect(s.path)
+	if err == nil {
+		s.sessions = append(s.sessions, session)
+	}
+	return session, err
+}
+
+func (s *sqliteDB) connect() error {
 	var err error
-	if s.writer, err = s.session(ctx); err != nil {
+	if s.writer, err = s.session(); err != nil {
 		return err
 	}
 	newest, err := s.newest()
@@ -121,7 +135,7 @@ func (s *sqliteDB) connect(ctx context.Context) error {
 	}
 	s.clock.goOn(newest)
 	for range sqliteReaders {
-		r, err := s.session(ctx)
+		r, err := s.session()
 		if err != nil {
 			return err
 		}
@@ -310,82 +324,7 @@ func (s *sqliteDB) close() error {
 	for _, session := range s.sessions {
 		errs = append(errs, session.close())
 	}
-	return errors.Join(append(errs, s.db.Close())...)
-}
-
-// sqliteSession is one connection with its statements. It runs them without a context: to
-// interrupt one would roll back the transaction that it shares with others.
-type sqliteSession struct {
-	conn       *sql.Conn
-	statements map[string]*sql.Stmt
-}
-
-// session opens a connection.
-func (s *sqliteDB) session(ctx context.Context) (*sqliteSession, error) {
-	conn, err := s.db.Conn(ctx)
-	if err != nil {
-		return nil, err
-	}
-	session := &sqliteSession{conn: conn, statements: make(map[string]*sql.Stmt)}
-	s.sessions = append(s.sessions, session)
-	return session, nil
-}
-
-func (s *sqliteSession) close() error {
-	var errs []error
-	for _, st := range s.statements {
-		errs = append(errs, st.Close())
-	}
-	return errors.Join(append(errs, s.conn.Close())...)
-}
-
-func (s *sqliteSession) prepared(text string) (*sql.Stmt, error) {
-	if st, ok := s.statements[text]; ok {
-		return st, nil
-	}
-	st, err := s.conn.PrepareContext(context.Background(), text)
-	if err == nil {
-		s.statements[text] = st
-	}
-	return st, err
-}
-
-func (s *sqliteSession) exec(text string, args []any) (int64, error) {
-	st, err := s.prepared(text) //nolint:sqlclosecheck // kept until the session is closed
-	if err != nil {
-		return 0, err
-	}
-	res, err := st.ExecContext(context.Background(), args...)
-	if err != nil {
-		return 0, sqliteError(err)
-	}
-	return res.RowsAffected()
-}
-
-func (s *sqliteSession) query(text string, args []any, row func(scan func(...any) error) error) error {
-	st, err := s.prepared(text) //nolint:sqlclosecheck // kept until the session is closed
-	if err != nil {
-		return err
-	}
-	rows, err := st.QueryContext(context.Background(), args...)
-	if err != nil {
-		return sqliteError(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := row(rows.Scan); err != nil {
-			return err
-		}
-	}
-	return errors.Join(rows.Err(), rows.Close())
-}
-
-// sqliteError gives a reference to a row that is not there its name.
-func sqliteError(err error) error {
-	if e, ok := errors.AsType[*sqlite.Error](err); ok && e.Code() == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY {
-		return fmt.Errorf("%w: %w", store.ErrNotFound, err)
-	}
-	return err
+	return errors.Join(errs...)
 }
 
 // class says whom an error of the database concerns.
@@ -399,21 +338,3 @@ const (
 	classFull                   // likewise, because the disk is full
 	classFault                  // the database itself
 )
-
-func sqliteClass(err error) class {
-	e, ok := errors.AsType[*sqlite.Error](err)
-	if !ok {
-		return classStatement
-	}
-	switch e.Code() & 0xff {
-	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN,
-		sqlite3.SQLITE_READONLY:
-		return classFault
-	case sqlite3.SQLITE_FULL:
-		return classFull
-	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL,
-		sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_ABORT:
-		return classBusy
-	}
-	return classStatement
-}

@@ -129,7 +129,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if c.postgres() {
 		e, err = openPostgres(ctx, c, h)
 	} else {
-		e, err = openSQLite(ctx, c, h)
+		e, err = openSQLite(c, h)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
