@@ -120,6 +120,7 @@ var restricted = []struct {
 }{
 	{"database/sql/...", Database, onlyStore},
 	{"modernc.org/sqlite/...", Database, onlyStore},
+	{"zombiezen.com/go/sqlite/...", Database, onlyStore},
 	{"github.com/pressly/goose/v3/...", Database, onlyStore},
 	{"github.com/jackc/pgx/v5/...", Postgres, "only internal/store/sqlstore and internal/bus/pgnotify speak to PostgreSQL"},
 

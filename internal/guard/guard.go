@@ -175,6 +175,13 @@ func Settle(tx interface {
 	switch fx.Wait {
 	case mfa.WaitSame:
 	case mfa.WaitClear:
+		w, err := tx.Wait(c.Realm, c.User, prov)
+		if err != nil {
+			return fmt.Errorf("read wait: %w", err)
+		}
+		if w.Length == 0 {
+			break
+		}
 		if err := tx.PutWait(store.Wait{Realm: c.Realm, User: c.User, Provenance: prov}); err != nil {
 			return fmt.Errorf("clear wait: %w", err)
 		}
@@ -195,9 +202,19 @@ func Settle(tx interface {
 	// A source becomes known by the user's own strong factor, not by a help desk's code.
 	_, acr := mfa.Assurance(c.FirstFactor, c.Evidence)
 	if c.State == mfa.Approved && fx.ReturnRing && c.Source != "" && !c.Evidence.Quarantined && acr != mfa.ACRLow {
+		at, err := tx.Source(c.Realm, c.User, c.Source)
+		if err != nil {
+			return fmt.Errorf("read source: %w", err)
+		}
+		if at != 0 && tx.Now() < at.Add(sourceEvery) {
+			return nil
+		}
 		if err := tx.PutSource(c.Realm, c.User, c.Source, tx.Now()); err != nil {
 			return fmt.Errorf("remember source: %w", err)
 		}
 	}
 	return nil
 }
+
+// sourceEvery is how old the note of a source's last approval may grow before it is written anew.
+const sourceEvery = time.Hour

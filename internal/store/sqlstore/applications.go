@@ -33,8 +33,10 @@ var (
 
 // Application implements store.Applications.
 func (t *tx) Application(realm mfa.RealmID, id mfa.ApplicationID) (store.Application, error) {
-	return one(t, applicationFields, `SELECT `+applicationColumns+` FROM applications
-		WHERE realm = $1 AND id = $2`, realm, id)
+	return keptOne(t, house, cacheKey{"application", string(realm), string(id), ""}, func() (store.Application, error) {
+		return one(t, applicationFields, `SELECT `+applicationColumns+` FROM applications
+			WHERE realm = $1 AND id = $2`, realm, id)
+	})
 }
 
 // ApplicationByName implements store.Applications.
@@ -46,6 +48,9 @@ func (t *tx) ApplicationByName(realm mfa.RealmID, name string) (store.Applicatio
 // InsertApplication implements store.Applications.
 func (t *tx) InsertApplication(a store.Application) error {
 	a.Version = 1
+	if err := t.touch(house); err != nil {
+		return err
+	}
 	return t.insert(insertApplication, applicationFields(&a)...)
 }
 
@@ -55,6 +60,9 @@ func (t *tx) PutApplication(a store.Application) error {
 		a.Realm, a.Name, a.ID)
 	if err != nil || there {
 		return errors.Join(err, taken(there))
+	}
+	if err := t.touch(house); err != nil {
+		return err
 	}
 	return t.put(`SELECT 1 FROM applications WHERE realm = $1 AND id = $2`, []any{a.Realm, a.ID},
 		`UPDATE applications SET name = $4, icon_sha256 = $5, username_form = $6, disabled_at = $7,
@@ -72,14 +80,24 @@ func (t *tx) ListApplications(realm mfa.RealmID, p store.Page) ([]store.Applicat
 
 // APIKeyByHash implements store.Applications.
 func (t *tx) APIKeyByHash(hash []byte) (store.APIKey, error) {
-	return one(t, apiKeyFields, `SELECT `+apiKeyColumns+` FROM api_keys WHERE hash = $1`, hash)
+	return keptOne(t, house, cacheKey{"key", string(hash), "", ""}, func() (store.APIKey, error) {
+		return one(t, apiKeyFields, `SELECT `+apiKeyColumns+` FROM api_keys WHERE hash = $1`, hash)
+	})
 }
 
 // InsertAPIKey implements store.Applications.
-func (t *tx) InsertAPIKey(k store.APIKey) error { return t.insert(insertAPIKey, apiKeyFields(&k)...) }
+func (t *tx) InsertAPIKey(k store.APIKey) error {
+	if err := t.touch(house); err != nil {
+		return err
+	}
+	return t.insert(insertAPIKey, apiKeyFields(&k)...)
+}
 
 // PutAPIKey implements store.Applications.
 func (t *tx) PutAPIKey(k store.APIKey) error {
+	if err := t.touch(house); err != nil {
+		return err
+	}
 	return t.change(`UPDATE api_keys SET expires_at = $3, revoked_at = $4 WHERE realm = $1 AND id = $2`,
 		k.Realm, k.ID, k.ExpiresAt, k.RevokedAt)
 }

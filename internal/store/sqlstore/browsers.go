@@ -26,8 +26,10 @@ var insertProof = insertText("browser_proofs", proofColumns)
 
 // Browser implements store.Browsers.
 func (t *tx) Browser(realm mfa.RealmID, user mfa.UserID, thumbprint string) (store.Browser, error) {
-	return one(t, browserFields, `SELECT `+browserColumns+` FROM browsers
-		WHERE realm = $1 AND user_id = $2 AND thumbprint = $3`, realm, user, thumbprint)
+	return keptOne(t, person(realm, user), cacheKey{"browser", string(realm), string(user), thumbprint}, func() (store.Browser, error) {
+		return one(t, browserFields, `SELECT `+browserColumns+` FROM browsers
+			WHERE realm = $1 AND user_id = $2 AND thumbprint = $3`, realm, user, thumbprint)
+	})
 }
 
 // ListBrowsers implements store.Browsers.
@@ -38,6 +40,9 @@ func (t *tx) ListBrowsers(realm mfa.RealmID, user mfa.UserID) ([]store.Browser, 
 
 // PutBrowser implements store.Browsers.
 func (t *tx) PutBrowser(b store.Browser) error {
+	if err := t.touchPerson(b.Realm, b.User); err != nil {
+		return err
+	}
 	_, err := t.write(`INSERT INTO browsers (`+browserColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 		ON CONFLICT (realm, user_id, thumbprint) DO UPDATE SET jwk = excluded.jwk, name = excluded.name,
 		created_at = excluded.created_at, seen_at = excluded.seen_at, expires_at = excluded.expires_at`,
@@ -47,6 +52,9 @@ func (t *tx) PutBrowser(b store.Browser) error {
 
 // DeleteBrowser implements store.Browsers.
 func (t *tx) DeleteBrowser(realm mfa.RealmID, user mfa.UserID, thumbprint string) error {
+	if err := t.touchPerson(realm, user); err != nil {
+		return err
+	}
 	return t.change(`DELETE FROM browsers WHERE realm = $1 AND user_id = $2 AND thumbprint = $3`,
 		realm, user, thumbprint)
 }
@@ -56,9 +64,6 @@ func (t *tx) InsertProof(p store.Proof) error { return t.insert(insertProof, pro
 
 // ConsumeProof implements store.Browsers.
 func (t *tx) ConsumeProof(realm mfa.RealmID, hash []byte) (store.Proof, error) {
-	if t.viewing {
-		return store.Proof{}, errViewing
-	}
 	p, err := one(t, proofFields, `DELETE FROM browser_proofs WHERE realm = $1 AND hash = $2
 		RETURNING `+proofColumns, realm, hash)
 	if errors.Is(err, store.ErrNotFound) {

@@ -26,17 +26,35 @@ var insertDevice = insertText("devices", deviceColumns)
 
 // Device implements store.Devices.
 func (t *tx) Device(id mfa.DeviceID) (store.Device, error) {
-	return one(t, deviceFields, `SELECT `+deviceColumns+` FROM devices WHERE id = $1`, id)
+	return keptOne(t, deviceScope(id), cacheKey{"device", string(id), "", ""}, func() (store.Device, error) {
+		return one(t, deviceFields, `SELECT `+deviceColumns+` FROM devices WHERE id = $1`, id)
+	})
+}
+
+// deviceScope is the scope of a device whose user is not known yet.
+func deviceScope(id mfa.DeviceID) scope { return person("", mfa.UserID(id)) }
+
+func (t *tx) touchDevice(d store.Device) error {
+	if err := t.touch(deviceScope(d.ID)); err != nil {
+		return err
+	}
+	return t.touchPerson(d.Realm, d.User)
 }
 
 // InsertDevice implements store.Devices.
 func (t *tx) InsertDevice(d store.Device) error {
 	d.Version = 1
+	if err := t.touchDevice(d); err != nil {
+		return err
+	}
 	return t.insert(insertDevice, deviceFields(&d)...)
 }
 
 // PutDevice implements store.Devices. User, enrolment and the moment of the claim stay.
 func (t *tx) PutDevice(d store.Device) error {
+	if err := t.touchDevice(d); err != nil {
+		return err
+	}
 	return t.put(`SELECT 1 FROM devices WHERE realm = $1 AND id = $2`, []any{d.Realm, d.ID},
 		`UPDATE devices SET state = $4, confirmed_at = $5, quarantine_until = $6, vetoable = $7,
 		failures = $8, seq = $9, name = $10, platform = $11, app_version = $12, features = $13, jwk = $14,
@@ -49,20 +67,30 @@ func (t *tx) PutDevice(d store.Device) error {
 
 // UserDevices implements store.Devices.
 func (t *tx) UserDevices(realm mfa.RealmID, user mfa.UserID, all bool) ([]store.Device, error) {
-	which := ` AND state IN ('claimed', 'active', 'suspended')`
+	which, query := ` AND state IN ('claimed', 'active', 'suspended')`, "devices"
 	if all {
-		which = ""
+		which, query = "", "all devices"
 	}
-	return list(t, deviceFields, `SELECT `+deviceColumns+` FROM devices
-		WHERE realm = $1 AND user_id = $2`+which+` ORDER BY claimed_at, id`, realm, user)
+	return keptList(t, person(realm, user), cacheKey{query, string(realm), string(user), ""}, func() ([]store.Device, error) {
+		return list(t, deviceFields, `SELECT `+deviceColumns+` FROM devices
+			WHERE realm = $1 AND user_id = $2`+which+` ORDER BY claimed_at, id`, realm, user)
+	})
 }
 
 // SweepDevices implements store.Devices.
 func (t *tx) SweepDevices(realm mfa.RealmID, before mfa.Instant, n int) (int, error) {
-	swept, err := t.write(`DELETE FROM devices WHERE realm = $1 AND id IN (
+	swept, err := list(t, deviceFields, `DELETE FROM devices WHERE realm = $1 AND id IN (
 		SELECT d.id FROM devices d WHERE d.realm = $1 AND d.state IN ('revoked', 'refused') AND d.ended_at < $2
-		ORDER BY d.ended_at LIMIT $3)`, realm, before, limit(n))
-	return int(swept), err
+		ORDER BY d.ended_at LIMIT $3) RETURNING `+deviceColumns, realm, before, limit(n))
+	if err != nil {
+		return 0, err
+	}
+	for _, d := range swept {
+		if err := t.touchDevice(d); err != nil {
+			return 0, err
+		}
+	}
+	return len(swept), nil
 }
 
 // UseThumbprint implements store.Devices.

@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/nodauth/nod/internal/mfa"
@@ -36,18 +37,25 @@ var (
 )
 
 // InsertNotice implements store.Notices.
-func (t *tx) InsertNotice(n store.Notice) error { return t.insert(insertNotice, noticeFields(&n)...) }
+func (t *tx) InsertNotice(n store.Notice) error {
+	if err := t.touchPerson(n.Realm, n.User); err != nil {
+		return err
+	}
+	return t.insert(insertNotice, noticeFields(&n)...)
+}
 
 // UserNotices implements store.Notices.
 func (t *tx) UserNotices(realm mfa.RealmID, user mfa.UserID, now mfa.Instant) ([]store.Notice, error) {
-	return list(t, noticeFields, `SELECT `+noticeColumns+` FROM notices
-		WHERE realm = $1 AND user_id = $2 AND expires_at > $3 ORDER BY at, id`, realm, user, now)
+	rows, err := keptList(t, person(realm, user), cacheKey{"notices", string(realm), string(user), ""}, func() ([]store.Notice, error) {
+		return list(t, noticeFields, `SELECT `+noticeColumns+` FROM notices
+			WHERE realm = $1 AND user_id = $2 ORDER BY at, id`, realm, user)
+	})
+	return slices.DeleteFunc(rows, func(n store.Notice) bool { return n.ExpiresAt <= now }), err
 }
 
 // SweepNotices implements store.Notices.
 func (t *tx) SweepNotices(before mfa.Instant) error {
-	_, err := t.write(`DELETE FROM notices WHERE expires_at < $1`, before)
-	return err
+	return t.touchOwners(`DELETE FROM notices WHERE expires_at < $1 RETURNING realm, user_id`, before)
 }
 
 // NextEvent implements store.Events.

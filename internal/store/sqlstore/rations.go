@@ -31,8 +31,10 @@ func waitFields(w *store.Wait) []any {
 
 // Wait implements store.Rations.
 func (t *tx) Wait(realm mfa.RealmID, user mfa.UserID, provenance string) (store.Wait, error) {
-	w, err := one(t, waitFields, `SELECT realm, user_id, provenance, micros, ends_at FROM waits
-		WHERE realm = $1 AND user_id = $2 AND provenance = $3`, realm, user, provenance)
+	w, err := keptOne(t, person(realm, user), cacheKey{"wait", string(realm), string(user), provenance}, func() (store.Wait, error) {
+		return one(t, waitFields, `SELECT realm, user_id, provenance, micros, ends_at FROM waits
+			WHERE realm = $1 AND user_id = $2 AND provenance = $3`, realm, user, provenance)
+	})
 	if errors.Is(err, store.ErrNotFound) {
 		return store.Wait{}, nil
 	}
@@ -41,6 +43,9 @@ func (t *tx) Wait(realm mfa.RealmID, user mfa.UserID, provenance string) (store.
 
 // PutWait implements store.Rations.
 func (t *tx) PutWait(w store.Wait) error {
+	if err := t.touchPerson(w.Realm, w.User); err != nil {
+		return err
+	}
 	if w.Length == 0 {
 		_, err := t.write(`DELETE FROM waits WHERE realm = $1 AND user_id = $2 AND provenance = $3`,
 			w.Realm, w.User, w.Provenance)
@@ -55,8 +60,10 @@ func (t *tx) PutWait(w store.Wait) error {
 
 // Source implements store.Rations.
 func (t *tx) Source(realm mfa.RealmID, user mfa.UserID, key string) (mfa.Instant, error) {
-	at, err := one(t, itself[mfa.Instant], `SELECT at FROM sources
-		WHERE realm = $1 AND user_id = $2 AND source = $3`, realm, user, key)
+	at, err := keptOne(t, person(realm, user), cacheKey{"source", string(realm), string(user), key}, func() (mfa.Instant, error) {
+		return one(t, itself[mfa.Instant], `SELECT at FROM sources
+			WHERE realm = $1 AND user_id = $2 AND source = $3`, realm, user, key)
+	})
 	if errors.Is(err, store.ErrNotFound) {
 		return 0, nil
 	}
@@ -65,6 +72,9 @@ func (t *tx) Source(realm mfa.RealmID, user mfa.UserID, key string) (mfa.Instant
 
 // PutSource implements store.Rations.
 func (t *tx) PutSource(realm mfa.RealmID, user mfa.UserID, key string, at mfa.Instant) error {
+	if err := t.touchPerson(realm, user); err != nil {
+		return err
+	}
 	_, err := t.write(`INSERT INTO sources (realm, user_id, source, at) VALUES ($1, $2, $3, $4)
 		ON CONFLICT (realm, user_id, source) DO UPDATE SET at = excluded.at`, realm, user, key, at)
 	return err
@@ -72,12 +82,14 @@ func (t *tx) PutSource(realm mfa.RealmID, user mfa.UserID, key string, at mfa.In
 
 // SweepRations implements store.Rations.
 func (t *tx) SweepRations(before mfa.Instant) error {
+	if _, err := t.write(`DELETE FROM guesses WHERE at < $1`, before); err != nil {
+		return err
+	}
 	for _, text := range []string{
-		`DELETE FROM guesses WHERE at < $1`,
-		`DELETE FROM waits WHERE ends_at < $1`,
-		`DELETE FROM sources WHERE at < $1`,
+		`DELETE FROM waits WHERE ends_at < $1 RETURNING realm, user_id`,
+		`DELETE FROM sources WHERE at < $1 RETURNING realm, user_id`,
 	} {
-		if _, err := t.write(text, before); err != nil {
+		if err := t.touchOwners(text, before); err != nil {
 			return err
 		}
 	}

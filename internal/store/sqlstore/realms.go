@@ -1,6 +1,8 @@
 package sqlstore
 
 import (
+	"slices"
+
 	"github.com/nodauth/nod/internal/mfa"
 	"github.com/nodauth/nod/internal/store"
 )
@@ -38,7 +40,9 @@ var (
 
 // Realm implements store.Realms.
 func (t *tx) Realm(id mfa.RealmID) (store.Realm, error) {
-	return one(t, realmFields, `SELECT `+realmColumns+` FROM realms WHERE realm = $1`, id)
+	return keptOne(t, house, cacheKey{"realm", string(id), "", ""}, func() (store.Realm, error) {
+		return one(t, realmFields, `SELECT `+realmColumns+` FROM realms WHERE realm = $1`, id)
+	})
 }
 
 // ListRealms implements store.Realms.
@@ -47,13 +51,26 @@ func (t *tx) ListRealms() ([]store.Realm, error) {
 }
 
 // InsertRealm implements store.Realms.
-func (t *tx) InsertRealm(r store.Realm) error { return t.insert(insertRealm, realmFields(&r)...) }
+func (t *tx) InsertRealm(r store.Realm) error {
+	if err := t.touch(house); err != nil {
+		return err
+	}
+	return t.insert(insertRealm, realmFields(&r)...)
+}
 
 // InsertKey implements store.Realms.
-func (t *tx) InsertKey(k store.Key) error { return t.insert(insertKey, keyFields(&k)...) }
+func (t *tx) InsertKey(k store.Key) error {
+	if err := t.touch(house); err != nil {
+		return err
+	}
+	return t.insert(insertKey, keyFields(&k)...)
+}
 
 // PutKey implements store.Realms.
 func (t *tx) PutKey(k store.Key) error {
+	if err := t.touch(house); err != nil {
+		return err
+	}
 	return t.change(`UPDATE realm_keys SET active_at = $4, retired_at = $5
 		WHERE realm = $1 AND purpose = $2 AND kid = $3`,
 		k.Realm, k.Purpose, k.KID, k.ActiveAt, k.RetiredAt)
@@ -61,17 +78,27 @@ func (t *tx) PutKey(k store.Key) error {
 
 // Keys implements store.Realms.
 func (t *tx) Keys(realm mfa.RealmID, purpose string) ([]store.Key, error) {
-	return list(t, keyFields, `SELECT `+keyColumns+` FROM realm_keys
-		WHERE realm = $1 AND purpose = $2 ORDER BY created_at, kid`, realm, purpose)
+	return keptList(t, house, cacheKey{"keys", string(realm), purpose, ""}, func() ([]store.Key, error) {
+		return list(t, keyFields, `SELECT `+keyColumns+` FROM realm_keys
+			WHERE realm = $1 AND purpose = $2 ORDER BY created_at, kid`, realm, purpose)
+	})
 }
 
 // InsertKeySet implements store.Realms.
-func (t *tx) InsertKeySet(k store.KeySet) error { return t.insert(insertKeySet, keySetFields(&k)...) }
+func (t *tx) InsertKeySet(k store.KeySet) error {
+	if err := t.touch(house); err != nil {
+		return err
+	}
+	return t.insert(insertKeySet, keySetFields(&k)...)
+}
 
 // KeySetsAfter implements store.Realms.
 func (t *tx) KeySetsAfter(realm mfa.RealmID, serial int64) ([]store.KeySet, error) {
-	return list(t, keySetFields, `SELECT `+keySetColumns+` FROM key_sets
-		WHERE realm = $1 AND serial > $2 ORDER BY serial`, realm, serial)
+	rows, err := keptList(t, house, cacheKey{"key sets", string(realm), "", ""}, func() ([]store.KeySet, error) {
+		return list(t, keySetFields, `SELECT `+keySetColumns+` FROM key_sets
+			WHERE realm = $1 ORDER BY serial`, realm)
+	})
+	return slices.DeleteFunc(rows, func(k store.KeySet) bool { return k.Serial <= serial }), err
 }
 
 // Setting implements store.Realms.
@@ -89,15 +116,22 @@ func (t *tx) PutSetting(name, value string) error {
 // Policy implements store.Policies.
 func (t *tx) Policy(realm mfa.RealmID, version int) (store.Policy, error) {
 	if version == 0 {
-		return one(t, policyFields, `SELECT `+policyColumns+` FROM policies
-			WHERE realm = $1 ORDER BY version DESC LIMIT 1`, realm)
+		return keptOne(t, house, cacheKey{"policy", string(realm), "", ""}, func() (store.Policy, error) {
+			return one(t, policyFields, `SELECT `+policyColumns+` FROM policies
+				WHERE realm = $1 ORDER BY version DESC LIMIT 1`, realm)
+		})
 	}
 	return one(t, policyFields, `SELECT `+policyColumns+` FROM policies
 		WHERE realm = $1 AND version = $2`, realm, version)
 }
 
 // InsertPolicy implements store.Policies.
-func (t *tx) InsertPolicy(p store.Policy) error { return t.insert(insertPolicy, policyFields(&p)...) }
+func (t *tx) InsertPolicy(p store.Policy) error {
+	if err := t.touch(house); err != nil {
+		return err
+	}
+	return t.insert(insertPolicy, policyFields(&p)...)
+}
 
 // ListPolicies implements store.Policies, newest first.
 func (t *tx) ListPolicies(realm mfa.RealmID, n int) ([]store.Policy, error) {

@@ -15,11 +15,14 @@ import (
 	_ "modernc.org/sqlite" // for migrations
 
 	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/store"
 )
 
 const (
 	sqliteReaders = 4
 	sqliteBatch   = 512
+	// sqliteViews is how often a function that reads is run before it has to do without the cache.
+	sqliteViews = 3
 	// checkpointAfter is how many jobs the checkpointer lets come together.
 	checkpointAfter = 200
 	// longLog is the length of the write-ahead log, in pages of 4 KiB, from which the writer
@@ -33,6 +36,8 @@ type sqliteDB struct {
 	health  *health
 	clock   *clock
 	path    string
+	cache   *cache
+	marks   marks
 	writer  *sqliteSession
 	readers chan *sqliteSession
 
@@ -50,7 +55,7 @@ func openSQLite(c Config, h *health) (engine, error) {
 		return nil, err
 	}
 	s := &sqliteDB{
-		config: c, health: h, clock: newClock(c.Offset), path: path,
+		config: c, health: h, clock: newClock(c.Offset), path: path, cache: newCache(),
 		readers: make(chan *sqliteSession, sqliteReaders), kick: make(chan struct{}, 1), longLog: longLog,
 	}
 	if err := s.connect(); err != nil {
@@ -160,29 +165,84 @@ func (s *sqliteDB) newest() (mfa.Instant, error) {
 	return at, err
 }
 
+// view runs fn again, without the cache in the end, if what it took from the cache was changed
+// while it read the database.
 func (s *sqliteDB) view(ctx context.Context, fn func(*tx) error) error {
-	var r *sqliteSession
-	select {
-	case r = <-s.readers:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { s.readers <- r }()
-	if _, err := r.exec(`BEGIN`, nil); err != nil {
-		return s.explain(err)
-	}
-	defer func() {
-		if _, err := r.exec(`ROLLBACK`, nil); err != nil {
-			s.config.Logger.ErrorContext(ctx, "end of a reading transaction", slog.Any("error", err))
+	for range sqliteViews {
+		v := &sqliteViewing{marks: &s.marks}
+		l := &lazySession{db: s, ctx: ctx, viewing: v}
+		err := s.viewOnce(ctx, l, v, fn)
+		if !l.begun || v.consistent() {
+			return err
 		}
-	}()
-	t := &tx{session: r, ctx: ctx, now: s.clock.now(), viewing: true}
+	}
+	return s.viewOnce(ctx, &lazySession{db: s, ctx: ctx}, nil, fn)
+}
+
+func (s *sqliteDB) viewOnce(ctx context.Context, l *lazySession, v *sqliteViewing, fn func(*tx) error) error {
+	defer l.end()
+	t := &tx{session: l, ctx: ctx, now: s.clock.now(), viewing: true}
+	if v != nil {
+		v.epoch = s.marks.epoch.Load()
+		t.cache, t.keeper = s.cache, v
+	}
 	defer func() { t.over = true }()
 	err := t.outcome(fn(t))
 	if t.failed != nil && sqliteClass(t.failed) != classStatement {
 		return s.explain(t.failed)
 	}
 	return err
+}
+
+// lazySession takes a connection when it is first asked for something, and reads one state with it.
+type lazySession struct {
+	db      *sqliteDB
+	ctx     context.Context
+	viewing *sqliteViewing // nil without the cache
+	taken   *sqliteSession
+	begun   bool
+}
+
+func (l *lazySession) begin() error {
+	if l.begun {
+		return nil
+	}
+	select {
+	case l.taken = <-l.db.readers:
+	case <-l.ctx.Done():
+		return l.ctx.Err()
+	}
+	l.begun = true
+	if l.viewing != nil {
+		l.viewing.epoch = l.db.marks.epoch.Load() // before anything is read
+	}
+	_, err := l.taken.exec(`BEGIN`, nil)
+	return err
+}
+
+func (l *lazySession) end() {
+	if l.taken == nil {
+		return
+	}
+	if _, err := l.taken.exec(`ROLLBACK`, nil); err != nil {
+		l.db.config.Logger.ErrorContext(l.ctx, "end of a reading transaction", slog.Any("error", err))
+	}
+	l.db.readers <- l.taken
+	l.taken = nil
+}
+
+func (l *lazySession) exec(text string, args []any) (int64, error) {
+	if err := l.begin(); err != nil {
+		return 0, err
+	}
+	return l.taken.exec(text, args)
+}
+
+func (l *lazySession) query(text string, args []any, row func(scan func(...any) error) error) error {
+	if err := l.begin(); err != nil {
+		return err
+	}
+	return l.taken.query(text, args, row)
 }
 
 // explain turns an error of the database itself into what callers are told, and ends the store if
@@ -220,54 +280,83 @@ func (s *sqliteDB) write(q *queue) {
 
 // batch runs the first job and those that come meanwhile in one transaction, commits it, and
 // tells all of them. It returns how many they were.
+//
+// Savepoints, which cost every job two statements and a copy of each page that it changes, are made
+// only for jobs that are run again because one of them failed after it had written. That one has its
+// answer, and is not run again.
 func (s *sqliteDB) batch(q *queue, first *job) int {
-	jobs := make([]*job, 0, 16)
-	err := s.health.error()
-	if err == nil {
-		err = s.wrap(s.writer.exec(`BEGIN IMMEDIATE`, nil))
+	jobs, spoilt, err := s.attempt(q, []*job{first}, false)
+	if err == nil && spoilt {
+		jobs, _, err = s.attempt(nil, jobs, true)
 	}
-	for j := first; j != nil; j = q.next(false) {
-		jobs = append(jobs, j)
-		if err != nil {
-			break
-		}
-		if err = s.explain(s.job(j)); err != nil || len(jobs) == sqliteBatch {
-			break
-		}
-	}
-	if err == nil {
-		err = s.wrap(s.writer.exec(`COMMIT`, nil))
-	}
-	if err != nil && s.health.error() == nil {
-		// SQLite may have rolled back on its own, and a failed COMMIT may have left the
-		// transaction open. If it is still there after this, BEGIN of the next batch says so.
-		_, _ = s.writer.exec(`ROLLBACK`, nil)
-	}
+	s.marks.over()
 	settle(jobs, err, s.config.Committed)
 	return len(jobs)
 }
 
+// attempt runs jobs, and those that come meanwhile if there is a queue, in one transaction. Spoilt
+// means that it was rolled back because of one of them.
+func (s *sqliteDB) attempt(q *queue, jobs []*job, savepoints bool) (_ []*job, spoilt bool, err error) {
+	if err = s.health.error(); err == nil {
+		err = s.wrap(s.writer.exec(`BEGIN IMMEDIATE`, nil))
+	}
+	for i := 0; err == nil && !spoilt; i++ {
+		if i == len(jobs) {
+			if q == nil || len(jobs) == sqliteBatch {
+				break
+			}
+			j := q.next(false)
+			if j == nil {
+				break
+			}
+			jobs = append(jobs, j)
+		}
+		spoilt, err = s.job(jobs[i], savepoints)
+		err = s.explain(err)
+	}
+	if err == nil && !spoilt {
+		err = s.wrap(s.writer.exec(`COMMIT`, nil))
+	}
+	if spoilt || (err != nil && s.health.error() == nil) {
+		// SQLite may have rolled back on its own, and a failed COMMIT may have left the
+		// transaction open. If it is still there after this, BEGIN of the next batch says so.
+		_, _ = s.writer.exec(`ROLLBACK`, nil)
+	}
+	return jobs, spoilt, err
+}
+
 func (s *sqliteDB) wrap(_ int64, err error) error { return s.explain(err) }
 
-// job runs one job under a savepoint. The error it returns concerns the whole batch.
-func (s *sqliteDB) job(j *job) error {
+// job runs one job. The error it returns concerns the whole batch, and so does it if a job has
+// spoilt the transaction: its writes are to be undone, and there is no savepoint.
+func (s *sqliteDB) job(j *job, savepoint bool) (spoilt bool, err error) {
+	if j.gone || j.spoilt {
+		return false, nil
+	}
 	if j.result = j.ctx.Err(); j.result != nil {
-		return nil
+		return false, nil
 	}
-	if _, err := s.writer.exec(`SAVEPOINT job`, nil); err != nil {
-		return err
+	if savepoint {
+		if _, err := s.writer.exec(`SAVEPOINT job`, nil); err != nil {
+			return false, err
+		}
 	}
-	failed := j.lend(&tx{session: s.writer, ctx: j.ctx, now: s.clock.now()})
+	t := &tx{session: s.writer, ctx: j.ctx, now: s.clock.now(), cache: s.cache, keeper: sqliteWriting{&s.marks}}
+	failed := j.lend(t)
 	if failed != nil && sqliteClass(failed) != classStatement {
-		return failed
+		return false, failed
+	}
+	if !savepoint {
+		j.spoilt = j.result != nil && t.wrote
+		return j.spoilt, nil
 	}
 	if j.result != nil {
 		if _, err := s.writer.exec(`ROLLBACK TO job`, nil); err != nil {
-			return err
+			return false, err
 		}
 	}
-	_, err := s.writer.exec(`RELEASE job`, nil)
-	return err
+	_, err = s.writer.exec(`RELEASE job`, nil)
+	return false, err
 }
 
 // checkpoint moves what is committed from the log to the database whenever the writer says that

@@ -1,6 +1,8 @@
 package sqlstore
 
 import (
+	"errors"
+
 	"github.com/nodauth/nod/internal/mfa"
 	"github.com/nodauth/nod/internal/store"
 )
@@ -25,11 +27,17 @@ func (t *tx) TOTP(realm mfa.RealmID, id string) (store.TOTP, error) {
 // InsertTOTP implements store.TOTPs.
 func (t *tx) InsertTOTP(f store.TOTP) error {
 	f.Version = 1
+	if err := t.touchPerson(f.Realm, f.User); err != nil {
+		return err
+	}
 	return t.insert(insertTOTP, totpFields(&f)...)
 }
 
 // PutTOTP implements store.TOTPs. User and creation stay.
 func (t *tx) PutTOTP(f store.TOTP) error {
+	if err := t.touchPerson(f.Realm, f.User); err != nil {
+		return err
+	}
 	return t.put(`SELECT 1 FROM totps WHERE realm = $1 AND id = $2`, []any{f.Realm, f.ID},
 		`UPDATE totps SET name = $4, sealed = $5, algorithm = $6, digits = $7, period = $8, state = $9,
 		failures = $10, confirmed_at = $11, version = version + 1
@@ -40,17 +48,23 @@ func (t *tx) PutTOTP(f store.TOTP) error {
 
 // DeleteTOTP implements store.TOTPs.
 func (t *tx) DeleteTOTP(realm mfa.RealmID, id string) error {
-	return t.change(`DELETE FROM totps WHERE realm = $1 AND id = $2`, realm, id)
+	return t.touchOwner(realm, `DELETE FROM totps WHERE realm = $1 AND id = $2 RETURNING user_id`, realm, id)
 }
 
 // UserTOTPs implements store.TOTPs.
 func (t *tx) UserTOTPs(realm mfa.RealmID, user mfa.UserID) ([]store.TOTP, error) {
-	return list(t, totpFields, `SELECT `+totpColumns+` FROM totps
-		WHERE realm = $1 AND user_id = $2 ORDER BY created_at, id`, realm, user)
+	return keptList(t, person(realm, user), cacheKey{"totps", string(realm), string(user), ""}, func() ([]store.TOTP, error) {
+		return list(t, totpFields, `SELECT `+totpColumns+` FROM totps
+			WHERE realm = $1 AND user_id = $2 ORDER BY created_at, id`, realm, user)
+	})
 }
 
 // ConsumeStep implements store.TOTPs. It leaves the version as it is.
 func (t *tx) ConsumeStep(realm mfa.RealmID, id string, step int64) error {
-	return t.consume(`UPDATE totps SET last_step = $3 WHERE realm = $1 AND id = $2 AND last_step < $3`,
-		realm, id, step)
+	err := t.touchOwner(realm, `UPDATE totps SET last_step = $3 WHERE realm = $1 AND id = $2 AND last_step < $3
+		RETURNING user_id`, realm, id, step)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.ErrUsed
+	}
+	return err
 }

@@ -32,6 +32,11 @@ type tx struct {
 	over    bool
 	wakes   []string
 	events  int // how many places were given
+	wrote   bool
+
+	cache   *cache
+	keeper  keeper // nil without a cache
+	touched bool   // something of the cache
 
 	// failed is the first error of the database or of ctx. What comes after it is refused, and the
 	// run is undone even if its function forgets the error: PostgreSQL has given up the
@@ -86,15 +91,29 @@ func (t *tx) write(text string, args ...any) (int64, error) {
 	if err := t.ready(); err != nil {
 		return 0, err
 	}
+	if !t.touched && t.keeper != nil && keptTables[tableOf(text)] {
+		return 0, fmt.Errorf("the cache was not told of a write to %s: call touchPerson or touch(house) before it", tableOf(text))
+	}
+	return t.exec(text, args)
+}
+
+func (t *tx) exec(text string, args []any) (int64, error) {
 	values, err := plain(args)
 	if err != nil {
 		return 0, err
 	}
+	t.wrote = true
 	n, err := t.session.exec(text, values)
 	return n, t.fail(err)
 }
 
 func (t *tx) read(text string, args []any, row func(scan func(...any) error) error) error {
+	if !strings.HasPrefix(text, "SELECT ") { // a write that returns rows
+		if t.viewing {
+			return errViewing
+		}
+		t.wrote = true
+	}
 	if err := t.ready(); err != nil {
 		return err
 	}

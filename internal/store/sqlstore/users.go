@@ -40,13 +40,25 @@ const (
 
 // User implements store.Users.
 func (t *tx) User(realm mfa.RealmID, id mfa.UserID) (store.User, error) {
-	return one(t, userFields, `SELECT `+userColumns+` FROM users WHERE realm = $1 AND id = $2`, realm, id)
+	return keptOne(t, person(realm, id), cacheKey{"user", string(realm), string(id), ""}, func() (store.User, error) {
+		return one(t, userFields, `SELECT `+userColumns+` FROM users WHERE realm = $1 AND id = $2`, realm, id)
+	})
 }
 
 // UserByName implements store.Users.
 func (t *tx) UserByName(realm mfa.RealmID, canonical string) (store.User, error) {
-	return one(t, userFields, `SELECT `+userColumns+` FROM users WHERE realm = $1
-		AND id = (SELECT n.user_id FROM user_names n WHERE n.realm = $1 AND n.name = $2)`, realm, canonical)
+	id, err := keptOne(t, named(realm, canonical), cacheKey{"name", string(realm), canonical, ""}, func() (mfa.UserID, error) {
+		return one(t, itself[mfa.UserID], `SELECT user_id FROM user_names WHERE realm = $1 AND name = $2`, realm, canonical)
+	})
+	if err != nil {
+		return store.User{}, err
+	}
+	return t.User(realm, id)
+}
+
+// named is the scope of who has a name.
+func named(realm mfa.RealmID, canonical string) scope {
+	return person(realm, mfa.UserID("name "+canonical))
 }
 
 // InsertUser implements store.Users. The user's own name is written whether or not it is among the
@@ -64,6 +76,9 @@ func (t *tx) InsertUser(u store.User, names []store.UserName) error {
 		return err
 	}
 	u.Version = 1
+	if err := t.touchPerson(u.Realm, u.ID); err != nil {
+		return err
+	}
 	if err := t.insert(insertUser, userFields(&u)...); err != nil {
 		return err
 	}
@@ -110,6 +125,9 @@ func taken(is bool) error {
 
 func (t *tx) addName(realm mfa.RealmID, user mfa.UserID, n store.UserName) error {
 	n.Realm, n.User = realm, user
+	if err := t.touch(named(realm, n.Name)); err != nil {
+		return err
+	}
 	return t.insert(insertName, nameFields(&n)...)
 }
 
@@ -128,6 +146,9 @@ func (t *tx) PutUser(u store.User) error {
 	there, err := t.there(externalTaken, u.Realm, u.ExternalID, u.ID)
 	if err != nil || there {
 		return errors.Join(err, taken(there))
+	}
+	if err := t.touchPerson(u.Realm, u.ID); err != nil {
+		return err
 	}
 	return t.put(userExists, []any{u.Realm, u.ID}, `UPDATE users SET display = $4, external_id = $5,
 		groups = $6, state = $7, owner = $8, password = $9, password_at = $10, had_factor = $11,
@@ -149,6 +170,9 @@ func (t *tx) SetAliases(realm mfa.RealmID, id mfa.UserID, aliases []store.UserNa
 	if err := t.namesFree(realm, id, aliases); err != nil {
 		return err
 	}
+	if err := t.touchEverybody(); err != nil { // the names that go are not known here
+		return err
+	}
 	if _, err := t.write(`DELETE FROM user_names WHERE realm = $1 AND user_id = $2 AND alias`, realm, id); err != nil {
 		return err
 	}
@@ -163,6 +187,9 @@ func (t *tx) UserNames(realm mfa.RealmID, id mfa.UserID) ([]store.UserName, erro
 
 // DeleteUser implements store.Users. What belongs to the user goes with the row.
 func (t *tx) DeleteUser(realm mfa.RealmID, id mfa.UserID) error {
+	if err := t.touchEverybody(); err != nil { // devices and names go too
+		return err
+	}
 	return t.change(`DELETE FROM users WHERE realm = $1 AND id = $2`, realm, id)
 }
 

@@ -1,0 +1,231 @@
+package sqlstore
+
+import (
+	"errors"
+	"hash/maphash"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/store"
+)
+
+// Rows that every sign-in reads and that seldom change are kept in memory: the house (realms, keys,
+// policies, applications, API keys) and what belongs to a person. Each such scope has a stamp that
+// changes with every write to it. A kept row is good for a transaction only if the row's edition is
+// the one that holds in that transaction, so it is never older than what the database would say:
+//
+//	SQLite      this process alone writes; stamps are counters in memory, odd from the first
+//	            write of a scope until its commit is over, and good for nobody while they are odd
+//	PostgreSQL  other nodes write too; stamps are rows that the writer changes in the same
+//	            transaction, and the reader reads in its own
+//
+// That nothing is there is kept as well, so that a name which does not exist costs what another
+// one costs.
+
+// scopes is how many there are: the house, and people by the hash of their identity.
+const scopes = 1024
+
+// scope is a place of stamps.
+type scope int
+
+// house is the scope of what belongs to no person.
+const house scope = 0
+
+// scopeSeed is fixed, for nodes have to agree; who makes many people share a scope gains nothing.
+func person(realm mfa.RealmID, user mfa.UserID) scope {
+	h := uint32(2166136261)
+	for _, s := range []string{string(realm), "/", string(user)} {
+		for i := range len(s) {
+			h = (h ^ uint32(s[i])) * 16777619
+		}
+	}
+	return scope(1 + h%(scopes-1))
+}
+
+// edition is what a scope had when a row was read. Everybody changes with writes that concern all
+// people at once.
+type edition struct{ own, everybody int64 }
+
+// keeper knows the stamps that hold in one transaction.
+type keeper interface {
+	// stamp returns false if nothing of the scope may be taken from the cache.
+	stamp(t *tx, s scope) (edition, bool, error)
+	// current returns false if what the transaction reads may be older than its stamps.
+	current(t *tx) bool
+	// touch changes the stamp of a scope, before the scope is written.
+	touch(t *tx, s scope) error
+	// touchEverybody does so for all people.
+	touchEverybody(t *tx) error
+}
+
+// cached is a row, or several, or the fact that there is none.
+type cached struct {
+	edition edition
+	value   any
+	err     error
+}
+
+// cacheKey names a query with its arguments.
+type cacheKey struct{ query, a, b, c string }
+
+// cacheShare is how many entries each half of a shard holds; the older half is forgotten when the
+// younger is full.
+const (
+	cacheShards = 16
+	cacheShare  = 4096
+)
+
+// cache holds rows with the stamps under which they were read. It is safe for concurrent use.
+type cache struct {
+	seed   maphash.Seed
+	shards [cacheShards]cacheShard
+}
+
+type cacheShard struct {
+	mu         sync.Mutex
+	young, old map[cacheKey]cached
+}
+
+func newCache() *cache { return &cache{seed: maphash.MakeSeed()} }
+
+func (c *cache) shard(k cacheKey) *cacheShard {
+	return &c.shards[maphash.Comparable(c.seed, k)%cacheShards]
+}
+
+func (c *cache) get(k cacheKey, s edition) (cached, bool) {
+	h := c.shard(k)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	v, ok := h.young[k]
+	if !ok {
+		if v, ok = h.old[k]; ok && v.edition == s {
+			h.keep(k, v)
+		}
+	}
+	return v, ok && v.edition == s
+}
+
+func (c *cache) put(k cacheKey, v cached) {
+	h := c.shard(k)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.keep(k, v)
+}
+
+func (h *cacheShard) keep(k cacheKey, v cached) {
+	if len(h.young) >= cacheShare || h.young == nil {
+		h.young, h.old = make(map[cacheKey]cached), h.young
+	}
+	h.young[k] = v
+}
+
+// keptOne is one with the cache in front: the row belongs to the scope, and changes only with it.
+// Callers must not change what slices of the row hold.
+func keptOne[T any](t *tx, s scope, k cacheKey, read func() (T, error)) (T, error) {
+	if t.keeper == nil {
+		return read()
+	}
+	if err := t.ready(); err != nil {
+		var none T
+		return none, err
+	}
+	at, ok, err := t.keeper.stamp(t, s)
+	if err != nil {
+		var none T
+		return none, err
+	}
+	if !ok {
+		return read()
+	}
+	if hit, ok := t.cache.get(k, at); ok {
+		v, _ := hit.value.(T)
+		return v, hit.err
+	}
+	v, err := read()
+	if (err == nil || errors.Is(err, store.ErrNotFound)) && t.keeper.current(t) {
+		t.cache.put(k, cached{edition: at, value: v, err: err})
+	}
+	return v, err
+}
+
+// keptList is list with the cache in front, likewise. The slice itself is the caller's.
+func keptList[T any](t *tx, s scope, k cacheKey, read func() ([]T, error)) ([]T, error) {
+	rows, err := keptOne(t, s, k, read)
+	return slices.Clone(rows), err
+}
+
+// touch has the cache forget the scope.
+func (t *tx) touch(s scope) error {
+	if t.keeper == nil || t.viewing {
+		return nil
+	}
+	if err := t.ready(); err != nil {
+		return err
+	}
+	t.touched = true
+	return t.fail(t.keeper.touch(t, s))
+}
+
+func (t *tx) touchPerson(realm mfa.RealmID, user mfa.UserID) error {
+	return t.touch(person(realm, user))
+}
+
+// touchOwner runs a statement that writes a row and returns whose it is.
+func (t *tx) touchOwner(realm mfa.RealmID, text string, args ...any) error {
+	user, err := one(t, itself[mfa.UserID], text, args...)
+	if err != nil {
+		return err
+	}
+	return t.touchPerson(realm, user)
+}
+
+// touchOwners runs a statement that writes rows and returns whose they are.
+func (t *tx) touchOwners(text string, args ...any) error {
+	type owner struct {
+		realm mfa.RealmID
+		user  mfa.UserID
+	}
+	owners, err := list(t, func(o *owner) []any { return []any{&o.realm, &o.user} }, text, args...)
+	if err != nil {
+		return err
+	}
+	for _, o := range owners {
+		if err := t.touchPerson(o.realm, o.user); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// touchEverybody has the cache forget all people.
+func (t *tx) touchEverybody() error {
+	if t.keeper == nil || t.viewing {
+		return nil
+	}
+	if err := t.ready(); err != nil {
+		return err
+	}
+	t.touched = true
+	return t.fail(t.keeper.touchEverybody(t))
+}
+
+// keptTables are those whose rows may be in the cache.
+var keptTables = map[string]bool{
+	"realms": true, "realm_keys": true, "key_sets": true, "policies": true, "applications": true, "api_keys": true,
+	"users": true, "user_names": true, "devices": true, "totps": true, "backup_sets": true, "backup_codes": true,
+	"bypass_codes": true, "notices": true, "waits": true, "sources": true, "browsers": true,
+}
+
+// tableOf is the table that a statement writes, in the form in which they are written here.
+func tableOf(text string) string {
+	for _, verb := range []string{"INSERT INTO ", "UPDATE ", "DELETE FROM "} {
+		if rest, ok := strings.CutPrefix(text, verb); ok {
+			if end := strings.IndexAny(rest, " \n\t("); end > 0 {
+				return rest[:end]
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,94 @@
+package sqlstore
+
+import (
+	"slices"
+	"sync/atomic"
+)
+
+// marks are the stamps of a SQLite database. Only the writer changes them; they are read by all.
+type marks struct {
+	own       [scopes]atomic.Int64
+	everybody atomic.Int64
+	epoch     atomic.Int64 // counts touches
+
+	writing []*atomic.Int64 // the writer's: those that its open transaction made odd
+}
+
+// touch makes a stamp odd until the transaction is over.
+func (m *marks) touch(a *atomic.Int64) {
+	if a.Load()%2 == 0 {
+		a.Add(1)
+		m.epoch.Add(1)
+		m.writing = append(m.writing, a)
+	}
+}
+
+// over ends the writer's transaction, whether it was committed or not.
+func (m *marks) over() {
+	for _, a := range m.writing {
+		a.Add(1)
+	}
+	m.writing = m.writing[:0]
+}
+
+func (m *marks) read(s scope) edition {
+	return edition{own: m.own[s].Load(), everybody: m.everybody.Load()}
+}
+
+func (s edition) even() bool { return s.own%2 == 0 && s.everybody%2 == 0 }
+
+// sqliteWriting is the keeper of a writing transaction: what it reads is what is committed, and
+// what it has written itself, of which the stamps are odd.
+type sqliteWriting struct{ *marks }
+
+func (w sqliteWriting) stamp(_ *tx, s scope) (edition, bool, error) {
+	at := w.read(s)
+	return at, at.even(), nil
+}
+
+func (sqliteWriting) current(*tx) bool { return true }
+
+func (w sqliteWriting) touch(_ *tx, s scope) error {
+	w.marks.touch(&w.own[s])
+	return nil
+}
+
+func (w sqliteWriting) touchEverybody(*tx) error {
+	w.marks.touch(&w.everybody)
+	return nil
+}
+
+// sqliteViewing is the keeper of a reading transaction. It notes which stamps were relied upon.
+type sqliteViewing struct {
+	marks *marks
+	epoch int64 // before the database was read first
+	used  []usedStamp
+}
+
+type usedStamp struct {
+	scope scope
+	at    edition
+}
+
+func (v *sqliteViewing) stamp(_ *tx, s scope) (edition, bool, error) {
+	at := v.marks.read(s)
+	if !at.even() {
+		return at, false, nil
+	}
+	v.used = append(v.used, usedStamp{s, at})
+	return at, true, nil
+}
+
+// current is whether nothing was touched since the transaction began to read: else what it reads
+// may be older than a stamp that it took later.
+func (v *sqliteViewing) current(*tx) bool { return v.marks.epoch.Load() == v.epoch }
+
+func (v *sqliteViewing) touch(*tx, scope) error { return errViewing }
+
+func (v *sqliteViewing) touchEverybody(*tx) error { return errViewing }
+
+// consistent is whether everything that came from the cache is still good, and so belongs to the
+// same state as what was read from the database.
+func (v *sqliteViewing) consistent() bool {
+	return !slices.ContainsFunc(v.used, func(u usedStamp) bool { return v.marks.read(u.scope) != u.at })
+}
