@@ -2,6 +2,7 @@
 # fresh clone, on a machine that has Go and Debian's packages.
 
 FUZZTIME ?= 60s
+BENCH ?=
 
 TOOLS := .cache/tools/golangci-lint
 
@@ -38,8 +39,8 @@ fuzz: ## run each fuzz target for FUZZTIME (60s)
 	scripts/fuzz $(FUZZTIME)
 
 .PHONY: bench
-bench: ## run the benchmarks
-	scripts/bench
+bench: ## measure what a sign-in costs beside what the machine can do, into bench/results
+	scripts/bench $(BENCH)
 
 # The linters have a module of their own, so that what they need never decides what nod
 # is built from. Their versions are in its go.mod.

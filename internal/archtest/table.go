@@ -97,7 +97,7 @@ var table = []Rule{
 	{Package: "internal/bus/bustest", Test: true},
 	{Package: "internal/pgtest", Test: true, May: Database | Postgres | Process},
 	{Package: "internal/store/storetest", Test: true},
-	{Package: "bench/...", Test: true, May: Serve | Call | Process},
+	{Package: "bench/...", Test: true, May: Serve | Call | Process | Database | Postgres | Drivers},
 	{Package: "test/...", Test: true, May: Serve | Call | Process},
 }
 
