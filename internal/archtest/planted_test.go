@@ -156,7 +156,7 @@ func TestPlantedBreach(t *testing.T) {
 		{
 			name: "service and what fronts share", file: "internal/user/bad.go",
 			src:  `package user; import "example.org/m/internal/front/httpkit"`,
-			want: "imports example.org/m/internal/front/httpkit: only internal/front/..., internal/server imports it",
+			want: "imports example.org/m/internal/front/httpkit: only internal/front/..., internal/server, internal/telemetry imports it",
 		},
 		{
 			name: "client imports ours", file: "client/bad.go",

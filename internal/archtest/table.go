@@ -33,7 +33,7 @@ var table = []Rule{
 	{Package: "internal/keys", Floor: 1},
 	{Package: "internal/egress", Floor: 1, May: Call},
 	{
-		Package: "internal/front/httpkit", Floor: 1, By: []string{"internal/front/...", "internal/server"},
+		Package: "internal/front/httpkit", Floor: 1, By: []string{"internal/front/...", "internal/server", "internal/telemetry"},
 		May: Serve,
 	},
 
@@ -68,6 +68,7 @@ var table = []Rule{
 
 	{Package: "internal/authn", Floor: 3},
 	{Package: "internal/account", Floor: 3},
+	{Package: "internal/telemetry", Floor: 3, By: []string{"internal/server"}, May: Serve},
 
 	{Package: "internal/front/rest", Floor: 4, Never: behindServices, May: Serve},
 	{Package: "internal/front/device", Floor: 4, Never: behindServices, May: Serve},

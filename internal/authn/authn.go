@@ -28,7 +28,7 @@ import (
 	"github.com/nodauth/nod/internal/user"
 )
 
-// Config of the Service. All members are required.
+// Config of the Service. All members but Span are required.
 type Config struct {
 	Store      store.Store
 	Challenges *challenge.Service
@@ -40,6 +40,8 @@ type Config struct {
 	Policies   *policy.Service
 	Gate       *guard.Gate
 	Logger     *slog.Logger
+	// Span, if set, is told of each step, so that it can be traced.
+	Span func(ctx context.Context, name string) (_ context.Context, end func())
 }
 
 // Service is the pipeline. It is safe for concurrent use, on as many nodes as share the store.
@@ -54,6 +56,9 @@ func New(c Config) (*Service, error) {
 	if c.Store == nil || c.Challenges == nil || c.Devices == nil || c.Hub == nil || c.Factors == nil || c.Users == nil ||
 		c.Realms == nil || c.Policies == nil || c.Gate == nil || c.Logger == nil {
 		return nil, errors.New("authn: every member of Config is required")
+	}
+	if c.Span == nil {
+		c.Span = func(ctx context.Context, _ string) (context.Context, func()) { return ctx, func() {} }
 	}
 	return &Service{c: c, notes: newNotes(), told: newLastTold()}, nil
 }

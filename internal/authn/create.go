@@ -58,6 +58,8 @@ type person struct {
 // any other, which nobody can answer. It returns Invalid, RateLimited, Forbidden (a first factor
 // is missing or wrong) or Unsupported (nothing that was asked for is allowed).
 func (s *Service) Create(ctx context.Context, by Caller, r Request) (View, error) {
+	ctx, done := s.c.Span(ctx, "authn.create")
+	defer done()
 	if err := s.c.Gate.Admit(by.Realm, by.Application.ID, r.IP, time.Now()); err != nil {
 		return View{}, err
 	}

@@ -35,6 +35,8 @@ type Decided struct {
 // returns NotFound, Invalid, Forbidden, Conflict, Gone or Unauthenticated (the device's key changed
 // meanwhile).
 func (s *Service) Decide(ctx context.Context, d Signed) (Decided, error) {
+	ctx, done := s.c.Span(ctx, "authn.decide")
+	defer done()
 	var out Decided
 	var refused error
 	back := challenge.FreshBack()

@@ -32,6 +32,8 @@ type Poll struct {
 // Prompts answers a poll at once if there is something that the device does not have, else when
 // there is, else after the wait. It returns Forbidden once the device is gone.
 func (s *Service) Prompts(ctx context.Context, p Poll) (protocol.PollAnswer, error) {
+	ctx, done := s.c.Span(ctx, "authn.prompts")
+	defer done()
 	d := p.Device
 	if err := s.noteSeen(ctx, d); err != nil {
 		return protocol.PollAnswer{}, err

@@ -28,6 +28,8 @@ type Grant struct {
 // Redeem gives the grant of an approved challenge, once; the same key gives the same bytes again
 // until the grant expires. It returns Invalid (no key), NotFound, Conflict or Gone.
 func (s *Service) Redeem(ctx context.Context, by Caller, id mfa.ChallengeID, key string) (Grant, error) {
+	ctx, done := s.c.Span(ctx, "authn.redeem")
+	defer done()
 	var g Grant
 	var refused error
 	err := s.c.Store.Update(ctx, func(tx store.Tx) error {

@@ -23,6 +23,8 @@ const DigitsBackMethod mfa.Method = "digits_back"
 // state stays. It returns NotFound, Conflict, Gone, Forbidden (the method cannot answer),
 // RateLimited (guesses spent) or Invalid.
 func (s *Service) Verify(ctx context.Context, by Caller, id mfa.ChallengeID, method mfa.Method, code string) (View, error) {
+	ctx, done := s.c.Span(ctx, "authn.verify")
+	defer done()
 	switch method {
 	case DigitsBackMethod:
 		return s.change(ctx, by, id, func(_ mfa.Instant, sc scene) mfa.Event {

@@ -109,6 +109,8 @@ func (s *Service) own(tx store.Tx, realm mfa.RealmID, who mfa.UserID) (mfa.Metho
 // Get returns a challenge of the caller as soon as its state differs from the one named, or after
 // wait. It returns NotFound.
 func (s *Service) Get(ctx context.Context, by Caller, id mfa.ChallengeID, differs mfa.State, wait time.Duration) (View, error) {
+	ctx, done := s.c.Span(ctx, "authn.wait")
+	defer done()
 	w := s.c.Hub.Register(store.WakeChallenge(by.Realm, id))
 	defer w.Close()
 	end := time.Now().Add(wait)

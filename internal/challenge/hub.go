@@ -2,6 +2,7 @@ package challenge
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 )
@@ -145,6 +146,21 @@ func (h *Hub) Waiting() int {
 		s.mu.Unlock()
 	}
 	return n
+}
+
+// WaitingBy counts the registrations by the beginning of their keys, up to the first slash.
+func (h *Hub) WaitingBy() map[string]int {
+	out := make(map[string]int)
+	for i := range h.shards {
+		s := &h.shards[i]
+		s.mu.Lock()
+		for k, set := range s.waiters {
+			kind, _, _ := strings.Cut(k, "/")
+			out[kind] += len(set)
+		}
+		s.mu.Unlock()
+	}
+	return out
 }
 
 func (h *Hub) shard(key string) *shard {

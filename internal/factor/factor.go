@@ -56,6 +56,9 @@ func New(c Config) (*Service, error) {
 	return &Service{ring: c.Ring, hasher: password.NewHasher(c.HashSlots), dummy: password.Dummy()}, nil
 }
 
+// Hashing tells how many password hashes are made at this moment, and how many wait for their turn.
+func (s *Service) Hashing() (running, waiting int) { return s.hasher.Busy() }
+
 // Usable returns the methods of this package that the user could answer with now: an active TOTP,
 // an unused backup code, a bypass code with uses and time left. What policy allows is not asked.
 func (s *Service) Usable(tx interface {

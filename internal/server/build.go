@@ -43,6 +43,7 @@ type parts struct {
 	events       *audit.Service
 	policies     *policy.Service
 	replays      *replay.Service
+	factors      *factor.Service
 }
 
 // build makes the services, the default realm and the first administration key.
@@ -51,13 +52,12 @@ func (s *Server) build(ctx context.Context, ring *keys.Ring) (p parts, err error
 	keep := func(err error) { errs = append(errs, err) }
 	var challenges *challenge.Service
 	var devices *device.Service
-	var factors *factor.Service
 	var users *user.Service
 	challenges, err = challenge.New(challenge.Config{Ring: ring})
 	keep(err)
 	devices, err = device.New(device.Config{Ring: ring})
 	keep(err)
-	factors, err = factor.New(factor.Config{Ring: ring, HashSlots: s.c.Limits.HashSlots})
+	p.factors, err = factor.New(factor.Config{Ring: ring, HashSlots: s.c.Limits.HashSlots})
 	keep(err)
 	users, err = user.New(user.Config{Ring: ring})
 	keep(err)
@@ -82,14 +82,14 @@ func (s *Server) build(ctx context.Context, ring *keys.Ring) (p parts, err error
 		Burst: guard.DefaultRates().Burst,
 	})
 	p.pipeline, err = authn.New(authn.Config{
-		Store: s.store, Challenges: challenges, Devices: devices, Hub: s.hub, Factors: factors, Users: users,
-		Realms: p.realms, Policies: p.policies, Gate: gate, Logger: s.log,
+		Store: s.store, Challenges: challenges, Devices: devices, Hub: s.hub, Factors: p.factors, Users: users,
+		Realms: p.realms, Policies: p.policies, Gate: gate, Logger: s.log, Span: s.telemetry.Steps(),
 	})
 	if err != nil {
 		return parts{}, err
 	}
 	p.accounts, err = account.New(account.Config{
-		Store: s.store, Challenges: challenges, Devices: devices, Factors: factors,
+		Store: s.store, Challenges: challenges, Devices: devices, Factors: p.factors,
 		Realms: p.realms, Policies: p.policies, PublicURL: s.urls[0],
 	})
 	if err != nil {
@@ -102,13 +102,16 @@ func (s *Server) build(ctx context.Context, ring *keys.Ring) (p parts, err error
 }
 
 // housekeeping sweeps what is over, on every node; who comes second finds nothing.
-func (p parts) housekeeping(log *slog.Logger) func(context.Context) error {
+func (s *Server) housekeeping(p parts) func(context.Context) error {
 	return func(ctx context.Context) error {
 		t := time.NewTicker(housekeepingEvery)
 		defer t.Stop()
 		for {
-			if err := p.accounts.Sweep(ctx); err != nil && ctx.Err() == nil {
-				log.WarnContext(ctx, "housekeeping failed", slog.Any("error", err))
+			began := time.Now()
+			err := p.accounts.Sweep(ctx)
+			s.telemetry.Swept(time.Since(began), err)
+			if err != nil && ctx.Err() == nil {
+				s.log.WarnContext(ctx, "housekeeping failed", slog.Any("error", err))
 			}
 			select {
 			case <-t.C:
@@ -150,10 +153,10 @@ func (s *Server) fronts(ring *keys.Ring, p parts) (http.Handler, error) {
 	}
 	r.Mount(mux)
 	if s.ops == nil {
-		mux.Handle("/healthz", s.operations())
-		mux.Handle("/readyz", s.operations())
+		mux.Handle("/healthz", s.health())
+		mux.Handle("/readyz", s.health())
 	}
-	entry := httpkit.Entry{Logger: s.log, Client: httpkit.ClientAddr{Trusted: proxies}}
+	entry := httpkit.Entry{Logger: s.log, Client: httpkit.ClientAddr{Trusted: proxies}, Observer: s.telemetry}
 	https := strings.HasPrefix(s.urls[0], "https:")
 	admitted := httpkit.Admission(s.log, s.c.Limits.Waiting, httpkit.Routes(s.log, mux))
 	return entry.Wrap(httpkit.SecurityHeaders(https, d.Admit(admitted))), nil
@@ -166,46 +169,4 @@ func (s *Server) now() time.Time {
 		t = t.Add(s.o.Offset())
 	}
 	return t
-}
-
-// operations answers health checks.
-func (s *Server) operations() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = fmt.Fprintln(w, "ok") // the caller is gone if this fails
-	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
-		defer cancel()
-		if err := s.ready(ctx); err != nil {
-			s.log.WarnContext(ctx, "not ready", slog.Any("error", err))
-			http.Error(w, publicly(err), http.StatusServiceUnavailable)
-			return
-		}
-		answer := "ready"
-		if !s.bus.Healthy() {
-			answer = "ready; wake-ups from other nodes do not arrive, and waiting callers are answered by the sweep within five seconds"
-		}
-		_, _ = fmt.Fprintln(w, answer)
-	})
-	return mux
-}
-
-func (s *Server) ready(ctx context.Context) error {
-	if s.stopping.Err() != nil {
-		return errors.New("stopping")
-	}
-	if err := s.store.Ready(ctx); err != nil {
-		return err
-	}
-	return nil
-}
-
-// publicly is what anybody may read of why the server is not ready: no cause, which names hosts,
-// accounts and files.
-func publicly(err error) string {
-	if e, ok := errors.AsType[*mfa.Error](err); ok {
-		return e.Message
-	}
-	return err.Error()
 }

@@ -36,6 +36,7 @@ type Config struct {
 	TrustedProxies []string     `yaml:"trusted_proxies" help:"addresses of proxies whose X-Forwarded-For is believed, as prefixes"`
 	TLS            TLS          `yaml:"tls"`
 	Operations     Operations   `yaml:"operations"`
+	Tracing        Tracing      `yaml:"tracing"`
 	Log            Log          `yaml:"log"`
 	Limits         Limits       `yaml:"limits"`
 }
@@ -44,11 +45,6 @@ type Config struct {
 type TLS struct {
 	CertFile string `yaml:"cert_file" help:"PEM certificate chain; plain HTTP if empty"`
 	KeyFile  string `yaml:"key_file" help:"PEM private key"`
-}
-
-// Operations configures the listener for health checks.
-type Operations struct {
-	Listen string `yaml:"listen" help:"address of a listener of its own for /healthz and /readyz; on the main one if empty"`
 }
 
 // Log configures the log.
@@ -157,10 +153,8 @@ func (c Config) checkRest() error {
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		return fmt.Errorf("log.format: %q is neither text nor json", c.Log.Format)
 	}
-	if c.Operations.Listen != "" {
-		if _, _, err := net.SplitHostPort(c.Operations.Listen); err != nil {
-			return fmt.Errorf("operations.listen: %q is not an address and port", c.Operations.Listen)
-		}
+	if err := errors.Join(c.Operations.check(), c.Tracing.check()); err != nil {
+		return err
 	}
 	l := c.Limits
 	positive := l.CreatePerApplication > 0 && l.CreatePerAddress > 0 // which not-a-number is not

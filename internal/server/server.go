@@ -26,6 +26,7 @@ import (
 	"github.com/nodauth/nod/internal/lifecycle"
 	"github.com/nodauth/nod/internal/store"
 	"github.com/nodauth/nod/internal/store/sqlstore"
+	"github.com/nodauth/nod/internal/telemetry"
 )
 
 // resyncOver is how long the waiters of a node are spread when wake-ups may have been lost.
@@ -45,19 +46,21 @@ type Options struct {
 
 // Server is a running server.
 type Server struct {
-	c        Config
-	o        Options
-	log      *slog.Logger
-	group    *lifecycle.Group
-	listener net.Listener
-	ops      net.Listener
-	store    store.Store
-	lock     *os.File // on a SQLite database; nil for PostgreSQL
-	bus      bus.Bus
-	hub      *challenge.Hub
-	urls     []string
-	stopping context.Context
-	stop     context.CancelFunc
+	c         Config
+	o         Options
+	log       *slog.Logger
+	group     *lifecycle.Group
+	listener  net.Listener
+	ops       net.Listener
+	db        *sqlstore.Store
+	store     store.Store // the same, counted
+	lock      *os.File    // on a SQLite database; nil for PostgreSQL
+	bus       bus.Bus
+	hub       *challenge.Hub
+	urls      []string
+	telemetry *telemetry.Telemetry
+	stopping  context.Context
+	stop      context.CancelFunc
 }
 
 // New reads keys, opens the database and the listeners, and builds every part. Run starts it, and
@@ -93,6 +96,9 @@ func New(ctx context.Context, c Config, o Options) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.openTelemetry(); err != nil {
+		return nil, err
+	}
 	if err := s.openStore(ctx); err != nil {
 		return nil, err
 	}
@@ -100,6 +106,7 @@ func New(ctx context.Context, c Config, o Options) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
+	s.telemetry.Read(s.readings(p))
 	handler, err := s.fronts(ring, p)
 	if err != nil {
 		return nil, err
@@ -174,10 +181,12 @@ func (s *Server) openStore(ctx context.Context) error {
 	db, err := sqlstore.Open(ctx, sqlstore.Config{
 		DSN: dsn, Logger: s.log, Offset: s.o.Offset,
 		Committed: func(wake []string) {
+			s.telemetry.Bus.Published(len(wake))
 			s.hub.Wake(wake...) // at once on this node; the bus is for the others
 			s.bus.Publish(wake...)
 		},
-		Fatal: s.fatal,
+		Observe: s.telemetry.Committed,
+		Fatal:   s.fatal,
 	})
 	if err != nil {
 		return err
@@ -186,6 +195,7 @@ func (s *Server) openStore(ctx context.Context) error {
 	if s.o.Store != nil {
 		s.store = s.o.Store(db)
 	}
+	s.db, s.store = db, s.telemetry.Store(s.store)
 	return nil
 }
 
@@ -200,13 +210,20 @@ func (s *Server) fatal(err error) {
 // schedule says what runs, in the order in which it starts.
 func (s *Server) schedule(p parts, handler http.Handler) {
 	g := s.group
+	g.Add("telemetry", nil, s.telemetry.Close)
 	g.Add("store", nil, func(context.Context) error { return s.store.Close() })
 	g.Go("bus", s.bus.Run)
 	var cancel func()
 	g.Add("hub", func(context.Context) error {
 		cancel = s.bus.Subscribe(bus.Subscriber{
-			Wake:   func(key string) { s.hub.Wake(key) },
-			Resync: func() { go s.hub.Resync(s.stopping, resyncOver) },
+			Wake: func(key string) {
+				s.telemetry.Bus.Received()
+				s.hub.Wake(key)
+			},
+			Resync: func() {
+				s.telemetry.Bus.Resynced()
+				go s.hub.Resync(s.stopping, resyncOver)
+			},
 		})
 		return nil
 	}, func(context.Context) error {
@@ -216,7 +233,7 @@ func (s *Server) schedule(p parts, handler http.Handler) {
 	g.Go("notes", p.pipeline.RunNotes)
 	g.Go("expiry", p.pipeline.RunExpiry)
 	g.Go("wake sweep", p.pipeline.RunWakeSweep)
-	g.Go("housekeeping", p.housekeeping(s.log))
+	g.Go("housekeeping", s.housekeeping(p))
 	if s.ops != nil {
 		s.serve("operations", s.ops, s.operations(), nil)
 	}
@@ -276,10 +293,23 @@ func (s *Server) URL() string { return s.urls[0] }
 // LocalURL is the address on which the server listens.
 func (s *Server) LocalURL() string { return s.localURLs()[0] }
 
+// OperationsURL is the address of the operations listener, "" without one.
+func (s *Server) OperationsURL() string {
+	if s.ops == nil {
+		return ""
+	}
+	return "http://" + s.ops.Addr().String()
+}
+
 // Run serves until ctx ends or a part fails, and then stops everything in reverse order.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.close()
 	s.log.InfoContext(ctx, "serving", slog.String("listen", s.listener.Addr().String()), slog.String("url", s.URL()), slog.String("data_dir", s.c.DataDir))
+	if s.ops != nil {
+		s.log.InfoContext(ctx, "serving operations", slog.String("listen", s.ops.Addr().String()))
+	} else {
+		s.log.InfoContext(ctx, "no metrics: operations.listen is not set")
+	}
 	if err := os.WriteFile(filepath.Join(s.c.DataDir, "url"), []byte(s.URL()+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write address: %w", err)
 	}
@@ -291,6 +321,9 @@ func (s *Server) Run(ctx context.Context) error {
 // close closes what is open still. It may be called again.
 func (s *Server) close() {
 	s.stop()
+	if s.telemetry != nil {
+		_ = s.telemetry.Close(context.Background()) // nothing is traced, or it is closed
+	}
 	for _, l := range []net.Listener{s.listener, s.ops} {
 		if l != nil {
 			_ = l.Close() // nothing is served on it, or it is closed

@@ -94,6 +94,12 @@ func Dummy() string {
 	}.String()
 }
 
+// Busy tells how many hashes are made at this moment, and how many wait for their turn.
+func (h *Hasher) Busy() (running, waiting int) {
+	running = len(h.slots)
+	return running, max(int(h.used.Load())-running, 0)
+}
+
 func (h *Hasher) derive(ctx context.Context, p phc, text string) ([]byte, error) {
 	defer h.used.Add(-1)
 	if h.used.Add(1) > h.queue {

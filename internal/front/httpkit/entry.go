@@ -25,14 +25,36 @@ type Entry struct {
 	Logger *slog.Logger
 	// Client finds the client's address.
 	Client ClientAddr
+	// Observer, if there is one, is told of every request.
+	Observer Observer
 	// Quiet are route patterns that are logged at level debug, such as that of /healthz.
 	Quiet []string
+}
+
+// Observer is told of requests, by the goroutine of each.
+type Observer interface {
+	// Begin is told of a request that came. It gives the context in which the request goes on, and
+	// the id of the trace that records it, "" for none.
+	Begin(r *http.Request) (ctx context.Context, trace string)
+	// End is told of its answer, with the context that Begin gave.
+	End(ctx context.Context, a Answered)
+}
+
+// Answered is what an Observer is told of an answer. Nothing in it was chosen by the caller.
+type Answered struct {
+	Route  string // pattern with its method, "" if no route takes the request
+	Status int
+	Code   string // of a refusal
+	Reason string
+	Trace  string
+	Took   time.Duration
 }
 
 // Wrap gives each request an id and a client address, logs it when it is done, and answers a
 // panic as an internal error.
 //
-// The line holds method, route pattern, status, bytes, duration, code and reason. It never
+// The line holds method, route pattern, status, bytes, duration, code and reason, and trace_id where
+// the request is traced. It never
 // holds a path, a query, a header or a body: these can carry names and secrets.
 func (e Entry) Wrap(next http.Handler) http.Handler {
 	logger := slog.New(LogHandler(e.Logger.Handler()))
@@ -43,7 +65,11 @@ func (e Entry) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		x := &exchange{id: e.requestID(r), client: e.Client.Of(r)}
-		r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
+		ctx := r.Context()
+		if e.Observer != nil {
+			ctx, x.trace = e.Observer.Begin(r)
+		}
+		r = r.WithContext(context.WithValue(ctx, exchangeKey{}, x))
 		w.Header().Set(RequestIDHeader, x.id)
 		rec := &recorder{ResponseWriter: w, x: x}
 
@@ -57,12 +83,18 @@ func (e Entry) Wrap(next http.Handler) http.Handler {
 		if status == 0 {
 			status = http.StatusOK // what net/http writes for a handler that wrote nothing
 		}
+		took := time.Since(start)
+		if e.Observer != nil {
+			e.Observer.End(ctx, Answered{
+				Route: r.Pattern, Status: status, Code: x.code, Reason: x.reason, Trace: x.trace, Took: took,
+			})
+		}
 		attrs := []slog.Attr{
 			slog.String("method", method(r)),
 			slog.String("route", r.Pattern),
 			slog.Int("status", status),
 			slog.Int64("bytes", x.bytes),
-			slog.Duration("duration", time.Since(start)),
+			slog.Duration("duration", took),
 		}
 		if x.code != "" {
 			attrs = append(attrs, slog.String("code", x.code))
@@ -176,7 +208,7 @@ func (w *recorder) began() {
 	}
 }
 
-// LogHandler gives h with request_id and client on every record whose context is a request's.
+// LogHandler gives h with request_id, client and, where there is one, trace_id on every record whose context is a request's.
 // A handler that it made is given back as it is.
 func LogHandler(h slog.Handler) slog.Handler {
 	if _, done := h.(requestHandler); done {
@@ -192,6 +224,9 @@ func (h requestHandler) Handle(ctx context.Context, rec slog.Record) error {
 	if x := exchangeOf(ctx); x != nil {
 		rec = rec.Clone()
 		rec.AddAttrs(slog.String("request_id", x.id), slog.String("client", clientText(x)))
+		if x.trace != "" {
+			rec.AddAttrs(slog.String("trace_id", x.trace))
+		}
 	}
 	return h.Handler.Handle(ctx, rec)
 }

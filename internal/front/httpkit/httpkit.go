@@ -57,6 +57,7 @@ func limitRest(next http.Handler) http.Handler {
 // request only.
 type exchange struct {
 	id     string
+	trace  string
 	client netip.Addr
 	wrote  bool
 	status int

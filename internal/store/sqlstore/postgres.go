@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -33,6 +34,8 @@ type postgresDB struct {
 	health *health
 	pool   *pgxpool.Pool
 	single *pgx.ConnConfig // for the writer, which keeps its connection
+
+	conflicts atomic.Int64 // batches that had to run again
 }
 
 // openPostgres opens a database whose schema is up to date.

@@ -89,6 +89,7 @@ func (w *postgresWriter) batch(jobs []*job) {
 		err = w.attempt(jobs)
 	}
 	if err != nil && w.class(err) == classConflict {
+		w.db.conflicts.Add(1)
 		w.again(jobs)
 		return
 	}
@@ -169,7 +170,10 @@ func (w *postgresWriter) attempt(jobs []*job) error {
 		err = w.job(jobs[i])
 	}
 	if err == nil {
-		err = w.commit()
+		began := time.Now()
+		if err = w.commit(); err == nil {
+			w.db.config.Observe(len(jobs), time.Since(began))
+		}
 	}
 	if err != nil {
 		w.giveUp(err)

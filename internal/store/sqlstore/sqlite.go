@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	_ "modernc.org/sqlite" // for migrations
 
@@ -315,7 +316,10 @@ func (s *sqliteDB) attempt(q *queue, jobs []*job, savepoints bool) (_ []*job, sp
 		err = s.explain(err)
 	}
 	if err == nil && !spoilt {
-		err = s.wrap(s.writer.exec(`COMMIT`, nil))
+		began := time.Now()
+		if err = s.wrap(s.writer.exec(`COMMIT`, nil)); err == nil {
+			s.config.Observe(len(jobs), time.Since(began))
+		}
 	}
 	if spoilt || (err != nil && s.health.error() == nil) {
 		// SQLite may have rolled back on its own, and a failed COMMIT may have left the

@@ -41,6 +41,10 @@ type Config struct {
 	// wait.
 	Committed func(keys []string)
 
+	// Observe is told of every commit: how many transactions it holds, and how long the database
+	// took to make it durable. It may be called from several goroutines and must not wait.
+	Observe func(transactions int, took time.Duration)
+
 	// Fatal is called when the database has had a fault after which nothing of it can be
 	// believed, a failed sync above all. It is to end the process; the store is unusable from then
 	// on, and nothing is acknowledged any more. The default panics.
@@ -56,6 +60,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Committed == nil {
 		c.Committed = func([]string) {}
+	}
+	if c.Observe == nil {
+		c.Observe = func(int, time.Duration) {}
 	}
 	if c.Fatal == nil {
 		c.Fatal = func(err error) { panic(err) }
@@ -96,6 +103,8 @@ type engine interface {
 	// horizon is asked by way of the queue where the queue knows it.
 	horizon(ctx context.Context, q *queue) (mfa.Instant, error)
 	ready(ctx context.Context) error
+	// stats adds what the engine knows.
+	stats(*Stats)
 	close() error
 }
 
@@ -104,6 +113,7 @@ type Store struct {
 	engine engine
 	queue  *queue
 	health *health
+	stale  atomic.Int64 // runs that found their rows changed
 
 	writing sync.WaitGroup
 	inside  sync.WaitGroup // callers
@@ -165,6 +175,7 @@ func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) error {
 		if !errors.Is(err, store.ErrStale) || ctx.Err() != nil {
 			return err
 		}
+		s.stale.Add(1)
 		time.Sleep(rand.N(time.Millisecond)) //nolint:gosec // spreads callers, decides nothing
 	}
 	return unavailable("Others kept changing the same data. Try again.", err)
