@@ -61,6 +61,7 @@ type processOptions struct {
 	listen string   // address; a free port if empty
 	env    []string // more settings
 	prefix []string // a command that runs it, such as strace
+	seen   string   // the data directory as this test sees it, where that is elsewhere
 }
 
 // spawn starts a server process and waits until it is ready.
@@ -73,7 +74,10 @@ func spawn(t testing.TB, o processOptions) *process {
 	if o.listen == "" {
 		o.listen = "127.0.0.1:0"
 	}
-	_ = os.Remove(filepath.Join(o.dir, "url"))
+	if o.seen == "" {
+		o.seen = o.dir
+	}
+	_ = os.Remove(filepath.Join(o.seen, "url"))
 	args := append(append([]string(nil), o.prefix...), file, "serve")
 	p := &process{cmd: exec.Command(args[0], args[1:]...), log: new(lockedBuffer), done: make(chan error, 1)}
 	p.cmd.Env = append(os.Environ(), append([]string{
@@ -86,9 +90,9 @@ func spawn(t testing.TB, o processOptions) *process {
 	}
 	go func() { p.done <- p.cmd.Wait() }()
 	t.Cleanup(func() { p.kill() })
-	p.node = node{t: t, dir: o.dir}
+	p.node = node{t: t, dir: o.seen}
 	p.await(t)
-	if key, err := os.ReadFile(filepath.Join(o.dir, "admin.key")); err == nil {
+	if key, err := os.ReadFile(filepath.Join(o.seen, "admin.key")); err == nil {
 		p.admin = strings.TrimSpace(string(key))
 	}
 	return p
