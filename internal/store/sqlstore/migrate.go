@@ -29,7 +29,7 @@ const migrationLock = 0x6e6f642d6d696772
 func Migrate(ctx context.Context, c Config) (from int64, err error) {
 	from, err = migrate(ctx, c.withDefaults(), Version)
 	if err != nil {
-		return from, fmt.Errorf("migrate the database: %w", err)
+		return from, fmt.Errorf("migrate the database: %w", explainMigration(err))
 	}
 	return from, nil
 }

@@ -22,6 +22,9 @@ const (
 	// postgresPatience is for the network; the server itself gives up a statement after ten
 	// seconds.
 	postgresPatience = 15 * time.Second
+	// postgresTurn is how long a caller waits for one of the connections that read. When they all
+	// wait for a server that does not answer, callers would only pile up.
+	postgresTurn = 2 * time.Second
 	// postgresOldest is the first version that nod is tested with.
 	postgresOldest = 150000
 
@@ -121,16 +124,29 @@ func (p *postgresDB) view(ctx context.Context, fn func(*tx) error) error {
 	return err
 }
 
+// acquire takes a connection from the pool.
+func (p *postgresDB) acquire(ctx context.Context) (*pgxpool.Conn, error) {
+	inside, cancel := context.WithTimeout(ctx, postgresTurn)
+	defer cancel()
+	conn, err := p.pool.Acquire(inside)
+	switch {
+	case err == nil:
+		return conn, nil
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case inside.Err() != nil:
+		return nil, unavailable("The database does not answer.", err)
+	}
+	return nil, unavailable("The database cannot be reached.", err)
+}
+
 // begin starts a transaction that reads. A connection that broke while nobody used it is replaced.
 func (p *postgresDB) begin(ctx context.Context) (*pgxpool.Conn, mfa.Instant, error) {
 	var failed error
 	for range 2 {
-		conn, err := p.pool.Acquire(ctx)
+		conn, err := p.acquire(ctx)
 		if err != nil {
-			if ctx.Err() != nil {
-				return nil, 0, ctx.Err()
-			}
-			return nil, 0, unavailable("The database cannot be reached.", err)
+			return nil, 0, err
 		}
 		at, err := postgresSession{conn.Conn()}.now(`BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ` + nowText)
 		if err == nil {

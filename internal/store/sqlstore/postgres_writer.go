@@ -81,11 +81,12 @@ func (w *postgresWriter) connect() error {
 	return nil
 }
 
-// batch runs jobs, commits them together and tells all of them. A connection that breaks before
-// the commit is replaced once.
+// batch runs jobs, commits them together and tells all of them. A connection that is found broken
+// before the commit is replaced once; a server that did not answer is not waited for twice.
 func (w *postgresWriter) batch(jobs []*job) {
+	begun := time.Now()
 	err := w.attempt(jobs)
-	if err != nil && w.class(err) == classLost {
+	if err != nil && w.class(err) == classLost && time.Since(begun) < postgresTurn {
 		err = w.attempt(jobs)
 	}
 	if err != nil && w.class(err) == classConflict {

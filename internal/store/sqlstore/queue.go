@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/nodauth/nod/internal/store"
 )
@@ -60,14 +61,23 @@ func newQueue() *queue { return &queue{jobs: make(chan *job, 512)} }
 
 func (q *queue) close() { close(q.jobs) }
 
+// patienceInQueue is how long a caller waits for a writer to take its job. A writer that has taken
+// none for so long waits for a database that does not answer, and callers would only pile up.
+const patienceInQueue = 5 * time.Second
+
 // do hands fn to a writer and waits for its outcome. A caller whose context ends before a writer
-// has taken the job leaves; later it waits for the outcome, which ctx cannot change any more.
+// has taken the job leaves, and so does one that has waited for patienceInQueue; later it waits for
+// the outcome, which ctx cannot change any more.
 func (q *queue) do(ctx context.Context, fn func(store.Tx) error) error {
 	j := &job{ctx: ctx, fn: fn, turn: make(chan *tx), back: make(chan error), done: make(chan error, 1)}
+	late := time.NewTimer(patienceInQueue)
+	defer late.Stop()
 	select {
 	case q.jobs <- j:
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-late.C:
+		return errSilent()
 	}
 	ended := ctx.Done()
 	for {
@@ -82,8 +92,16 @@ func (q *queue) do(ctx context.Context, fn func(store.Tx) error) error {
 				return ctx.Err()
 			}
 			ended = nil
+		case <-late.C:
+			if j.held.CompareAndSwap(false, true) {
+				return errSilent()
+			}
 		}
 	}
+}
+
+func errSilent() error {
+	return unavailable("The database does not answer.", errors.New("no writer has taken the transaction"))
 }
 
 // next returns a job that its caller still waits for. It waits for one if it must; else it lets

@@ -13,7 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	_ "modernc.org/sqlite" // for migrations
+	modernc "modernc.org/sqlite" // for migrations
+	"zombiezen.com/go/sqlite"
 
 	"github.com/nodauth/nod/internal/mfa"
 	"github.com/nodauth/nod/internal/store"
@@ -47,6 +48,7 @@ type sqliteDB struct {
 	sessions     []*sqliteSession // all of them, to be closed
 	long         atomic.Bool      // the log is longer than longLog
 	longLog      int64            // pages
+	full         atomic.Bool      // the disk was, when it was asked last
 }
 
 // openSQLite opens a file whose schema is up to date.
@@ -96,6 +98,17 @@ func sqliteOpen(c Config) (*sql.DB, error) {
 		"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)",
 	}}
 	return sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path, RawQuery: query.Encode()}).String())
+}
+
+// explainMigration names what stands in the way of a migration where the driver does not.
+func explainMigration(err error) error {
+	if e, ok := errors.AsType[*modernc.Error](err); ok {
+		switch sqlite.ResultCode(e.Code()) {
+		case sqlite.ResultFull, sqlite.ResultIOErrSHMSize:
+			return fmt.Errorf("the disk of the database is full: %w", err)
+		}
+	}
+	return err
 }
 
 // createFile makes an empty file that its owner alone can read, and makes its name durable. SQLite
@@ -253,6 +266,7 @@ func (s *sqliteDB) explain(err error) error {
 	case classFault:
 		return s.health.fault(err)
 	case classFull:
+		s.full.Store(true)
 		return unavailable("The disk of the database is full.", err)
 	case classBusy:
 		return unavailable("The database is busy.", err)
@@ -273,7 +287,7 @@ func (s *sqliteDB) write(q *queue) {
 			}
 		}
 		if s.long.Swap(false) && s.health.error() == nil {
-			s.finishCheckpoint(s.writer)
+			_, _ = s.finishCheckpoint(s.writer) // which says what is wrong
 		}
 	}
 	close(s.kick)
@@ -298,7 +312,13 @@ func (s *sqliteDB) batch(q *queue, first *job) int {
 // attempt runs jobs, and those that come meanwhile if there is a queue, in one transaction. Spoilt
 // means that it was rolled back because of one of them.
 func (s *sqliteDB) attempt(q *queue, jobs []*job, savepoints bool) (_ []*job, spoilt bool, err error) {
-	if err = s.health.error(); err == nil {
+	if err = s.health.error(); err == nil && s.full.Swap(false) {
+		// What room there is now is the database's first: else the log takes all of it, and can never
+		// be moved.
+		_, err = s.finishCheckpoint(s.writer)
+		err = s.explain(err)
+	}
+	if err == nil {
 		err = s.wrap(s.writer.exec(`BEGIN IMMEDIATE`, nil))
 	}
 	for i := 0; err == nil && !spoilt; i++ {
@@ -368,26 +388,25 @@ func (s *sqliteDB) job(j *job, savepoint bool) (spoilt bool, err error) {
 // would report success for what it has lost.
 func (s *sqliteDB) checkpoint(c *sqliteSession) {
 	for range s.kick {
-		if s.finishCheckpoint(c) > s.longLog {
+		if pages, _ := s.finishCheckpoint(c); pages > s.longLog {
 			s.long.Store(true)
 		}
 	}
 }
 
 // finishCheckpoint returns how many pages the log holds.
-func (s *sqliteDB) finishCheckpoint(c *sqliteSession) int64 {
+func (s *sqliteDB) finishCheckpoint(c *sqliteSession) (int64, error) {
 	var busy, pages, moved int64
 	err := c.query(`PRAGMA wal_checkpoint(PASSIVE)`, nil, func(scan func(...any) error) error {
 		return scan(&busy, &pages, &moved)
 	})
 	if err != nil {
 		if sqliteClass(err) == classFault {
-			_ = s.health.fault(err)
-			return 0
+			return 0, s.health.fault(err)
 		}
 		s.config.Logger.Warn("checkpoint of the database", slog.Any("error", err))
 	}
-	return pages
+	return pages, err
 }
 
 // horizon is the moment of a transaction that does nothing: there is one writer, whose transactions

@@ -211,7 +211,11 @@ func sqliteError(err error) error {
 
 // sqliteClass says whom an error concerns.
 func sqliteClass(err error) class {
-	switch sqlite.ErrCode(err).ToPrimary() {
+	code := sqlite.ErrCode(err)
+	if code == sqlite.ResultIOErrSHMSize { // no room to lengthen a file: nothing was lost
+		return classFull
+	}
+	switch code.ToPrimary() {
 	case sqlite.ResultIOErr, sqlite.ResultCorrupt, sqlite.ResultNotADB, sqlite.ResultCantOpen, sqlite.ResultReadOnly:
 		return classFault
 	case sqlite.ResultFull:
