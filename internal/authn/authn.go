@@ -149,9 +149,10 @@ func recorder(ctx context.Context, tx store.Tx, h challenge.Held, device mfa.Dev
 }
 
 // step applies an event to a challenge and carries out what follows from it everywhere but in the
-// grant. refused is the answer to the caller; the transaction is committed all the same.
-func (s *Service) step(ctx context.Context, tx store.Tx, h *challenge.Held, e mfa.Event, sc scene, device mfa.DeviceID) (fx mfa.Effects, refused, err error) {
-	fx, refused, err = s.c.Challenges.Apply(tx, h, e, sc.facts, recorder(ctx, tx, *h, device))
+// grant, which complete adds. refused is the answer to the caller; the transaction is committed all
+// the same.
+func (s *Service) step(ctx context.Context, tx store.Tx, h *challenge.Held, e mfa.Event, sc scene, device mfa.DeviceID, complete func(before mfa.State, fx mfa.Effects) error) (fx mfa.Effects, refused, err error) {
+	fx, refused, err = s.c.Challenges.Apply(tx, h, e, sc.facts, recorder(ctx, tx, *h, device), complete)
 	if err != nil {
 		return fx, refused, err
 	}

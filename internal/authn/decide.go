@@ -54,20 +54,18 @@ func (s *Service) Decide(ctx context.Context, d Signed) (Decided, error) {
 		if err != nil {
 			return err
 		}
-		before := h.State
-		fx, no, err := s.step(ctx, tx, &h, s.event(d, device, sc, tx.Now(), back), sc, device.ID)
+		fx, no, err := s.step(ctx, tx, &h, s.event(d, device, sc, tx.Now(), back), sc, device.ID, func(before mfa.State, _ mfa.Effects) error {
+			if h.State != before && proves(h.State) {
+				h.Decision, h.DecisionKey = d.Raw, device.JWK
+			}
+			return nil
+		})
 		if err != nil {
 			return err
 		}
 		if no != nil {
 			refused = no
 			return s.noteRefusal(ctx, tx, h, device, no)
-		}
-		if h.State != before && proves(h.State) {
-			h.Decision, h.DecisionKey = d.Raw, device.JWK
-			if err := s.c.Challenges.Save(tx, &h); err != nil {
-				return err
-			}
 		}
 		if err := s.countAnswer(ctx, tx, device, fx, h); err != nil {
 			return err

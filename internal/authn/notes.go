@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"github.com/nodauth/nod/internal/audit"
+	"github.com/nodauth/nod/internal/mfa"
 	"github.com/nodauth/nod/internal/store"
 )
 
 // note is something seen that decides nothing: a stamp of a device, a poll that was answered. The
-// first of each counts. Notes are written in batches and may be lost with the node.
+// first of each counts: of the stamps over all nodes, of the others on this one. Notes are written
+// in batches and may be lost with the node.
 type note struct {
 	stamp string
 	event store.Event
@@ -21,8 +23,21 @@ type note struct {
 type notes struct {
 	mu     sync.Mutex
 	queue  []note
+	made   map[madeNote]bool // that are no stamps, lately
+	before map[madeNote]bool // and before that
 	filled chan struct{}
 }
+
+type madeNote struct {
+	challenge mfa.ChallengeID
+	kind      string
+}
+
+// The notes that are no stamps.
+const (
+	noteDelivered = "delivered" // the prompt was in the answer to a device's poll
+	noteTold      = "told"      // the application was told the outcome
+)
 
 const (
 	noteEvery = 50 * time.Millisecond
@@ -30,11 +45,13 @@ const (
 	noteBatch = 256
 )
 
-func newNotes() *notes { return &notes{filled: make(chan struct{}, 1)} }
+func newNotes() *notes {
+	return &notes{filled: make(chan struct{}, 1), made: make(map[madeNote]bool)}
+}
 
 func (n *notes) add(x note) {
 	n.mu.Lock()
-	if len(n.queue) < maxNotes {
+	if len(n.queue) < maxNotes && n.first(x) {
 		n.queue = append(n.queue, x)
 	}
 	n.mu.Unlock()
@@ -42,6 +59,22 @@ func (n *notes) add(x note) {
 	case n.filled <- struct{}{}:
 	default:
 	}
+}
+
+// first says whether a note that is no stamp was not made before; of stamps the store knows.
+func (n *notes) first(x note) bool {
+	if x.stamp != noteDelivered && x.stamp != noteTold {
+		return true
+	}
+	k := madeNote{x.event.Challenge, x.stamp}
+	if n.made[k] || n.before[k] {
+		return false
+	}
+	if len(n.made) == maxNotes {
+		n.made, n.before = make(map[madeNote]bool), n.made
+	}
+	n.made[k] = true
+	return true
 }
 
 func (n *notes) take() []note {
@@ -93,6 +126,10 @@ func (s *Service) flush(ctx context.Context) {
 }
 
 func write(ctx context.Context, tx store.Tx, n note) error {
+	n.event.Kind = "challenge." + n.stamp
+	if n.stamp == noteDelivered || n.stamp == noteTold {
+		return audit.Record(ctx, tx, n.event)
+	}
 	first, err := tx.PutStamp(store.Stamp{Realm: n.event.Realm, Challenge: n.event.Challenge, Stamp: n.stamp, At: n.event.At})
 	if err != nil {
 		return fmt.Errorf("stamp challenge %s: %w", n.event.Challenge, err)
@@ -101,6 +138,5 @@ func write(ctx context.Context, tx store.Tx, n note) error {
 		return nil
 	}
 	tx.Wake(store.WakeChallenge(n.event.Realm, n.event.Challenge))
-	n.event.Kind = "challenge." + n.stamp
 	return audit.Record(ctx, tx, n.event)
 }

@@ -226,7 +226,7 @@ func (s *Service) noteDelivered(d store.Device, a answer, p Poll) {
 		if len(id) < 3 || id[:3] != "ch_" || slices.Contains(p.Have, id) {
 			continue
 		}
-		s.notes.add(note{stamp: store.StampDelivered, event: store.Event{
+		s.notes.add(note{stamp: noteDelivered, event: store.Event{
 			Realm: d.Realm, User: d.User, Device: d.ID, Challenge: mfa.ChallengeID(id),
 			At: mfa.Instant(a.Now * 1000), Actor: mfa.ActorUser, By: string(d.ID),
 		}})

@@ -46,15 +46,15 @@ func (s *Service) Redeem(ctx context.Context, by Caller, id mfa.ChallengeID, key
 		if err != nil {
 			return err
 		}
-		fx, no, err := s.step(ctx, tx, &h, event, sc, h.Evidence.Device)
+		_, no, err := s.step(ctx, tx, &h, event, sc, h.Evidence.Device, func(_ mfa.State, fx mfa.Effects) error {
+			if !fx.Grant {
+				return nil
+			}
+			return s.mint(tx, &h, sc)
+		})
 		if err != nil || no != nil {
 			refused = no
 			return err
-		}
-		if fx.Grant {
-			if err := s.mint(tx, &h, sc); err != nil {
-				return err
-			}
 		}
 		g.ExpiresAt = h.GrantEnds
 		g.JWT, err = s.c.Challenges.OpenGrant(h)
@@ -106,7 +106,7 @@ type claims struct {
 	Policy       int      `json:"nod_policy"`
 }
 
-// mint makes and stores the grant. It is the only function that does.
+// mint makes the grant, to be stored with its challenge. It is the only function that does.
 func (s *Service) mint(tx store.Tx, h *challenge.Held, sc scene) error {
 	signer, err := s.c.Realms.GrantSigner(tx, h.Realm)
 	if err != nil {
@@ -133,10 +133,8 @@ func (s *Service) mint(tx store.Tx, h *challenge.Held, sc scene) error {
 	if err != nil {
 		return fmt.Errorf("sign grant of %s: %w", h.ID, err)
 	}
-	if h.Grant, err = s.c.Challenges.SealGrant(*h, jwt); err != nil {
-		return err
-	}
-	return s.c.Challenges.Save(tx, h)
+	h.Grant, err = s.c.Challenges.SealGrant(*h, jwt)
+	return err
 }
 
 func firstFactor(f mfa.FirstFactor) string {

@@ -58,7 +58,7 @@ func (s *Service) expire(ctx context.Context, c store.Challenge) error {
 		if err != nil {
 			return err
 		}
-		_, _, err = s.step(ctx, tx, &h, mfa.Tick{}, scene{}, "")
+		_, _, err = s.step(ctx, tx, &h, mfa.Tick{}, scene{}, "", nil)
 		return err
 	})
 }

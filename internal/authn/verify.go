@@ -83,7 +83,7 @@ func (s *Service) settle(ctx context.Context, tx store.Tx, by Caller, a attempt,
 	}
 	_, refused, err := s.step(ctx, tx, &h, mfa.Typed{
 		Application: by.Application.ID, Method: method, Right: verdict.Right, Code: verdict.ID, RedeemWithin: a.sc.need.RedeemWithin,
-	}, a.sc, "")
+	}, a.sc, "", nil)
 	if err != nil {
 		return View{}, nil, err
 	}

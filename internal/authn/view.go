@@ -245,7 +245,7 @@ func (s *Service) change(ctx context.Context, by Caller, id mfa.ChallengeID, eve
 		if err != nil {
 			return err
 		}
-		if _, refused, err = s.step(ctx, tx, &h, event(tx.Now(), sc), sc, ""); err != nil {
+		if _, refused, err = s.step(ctx, tx, &h, event(tx.Now(), sc), sc, "", nil); err != nil {
 			return err
 		}
 		v, err = s.view(tx, h, sc)
@@ -262,7 +262,7 @@ func (s *Service) noteTold(by Caller, v View, at mfa.Instant) {
 		return
 	}
 	s.notes.add(note{
-		stamp: store.StampTold, event: store.Event{
+		stamp: noteTold, event: store.Event{
 			Realm: by.Realm, User: v.User, Application: by.Application.ID, Challenge: v.ID,
 			At: at, Actor: mfa.ActorApplication, By: by.KeyID, Data: map[string]string{"state": string(v.State)},
 		},

@@ -224,7 +224,7 @@ func TestApplyRecordFails(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		_, _, err = w.Apply(tx, &held, mfa.Cancel{Reason: mfa.CancelPolicy}, facts, func(string, map[string]string) error { return errUndone })
+		_, _, err = w.Apply(tx, &held, mfa.Cancel{Reason: mfa.CancelPolicy}, facts, func(string, map[string]string) error { return errUndone }, nil)
 		return err
 	})
 	if !errors.Is(err, errUndone) {
@@ -243,7 +243,7 @@ func TestApplyStale(t *testing.T) {
 	_, _, _ = w.apply(h.ID, mfa.Deny{Decision: decision(h, "1")})
 	err := w.store.View(t.Context(), func(tx store.Tx) error {
 		old := h
-		_, _, err := w.Apply(tx, &old, mfa.Cancel{Reason: mfa.CancelPolicy}, facts, w.record)
+		_, _, err := w.Apply(tx, &old, mfa.Cancel{Reason: mfa.CancelPolicy}, facts, w.record, nil)
 		return err
 	})
 	if err == nil {
@@ -258,7 +258,7 @@ func TestApplyStale(t *testing.T) {
 				return err
 			}
 		}
-		_, _, err := w.Apply(tx, &held, mfa.Cancel{Reason: mfa.CancelPolicy}, facts, w.record)
+		_, _, err := w.Apply(tx, &held, mfa.Cancel{Reason: mfa.CancelPolicy}, facts, w.record, nil)
 		return err
 	})
 	if row := w.load(h.ID); runs != 2 || row.State != mfa.Denied {
@@ -266,26 +266,34 @@ func TestApplyStale(t *testing.T) {
 	}
 }
 
-func TestSave(t *testing.T) {
+// TestComplete stores what completes a change with the change, in one write.
+func TestComplete(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	h := w.make(spec(mfa.Scan))
 	w.woken()
-	w.update(func(tx store.Tx) error {
-		held, err := w.Load(tx, realm, h.ID)
-		if err != nil {
-			return err
-		}
-		for _, jws := range []string{"first", "second"} { // twice in one transaction
-			held.Decision = jws
-			if err := w.Save(tx, &held); err != nil {
+	undone := errors.New("undone")
+	for _, fails := range []error{undone, nil} {
+		err := w.store.Update(t.Context(), func(tx store.Tx) error {
+			held, err := w.Load(tx, realm, h.ID)
+			if err != nil {
 				return err
 			}
+			_, _, err = w.Apply(tx, &held, mfa.Cancel{Reason: mfa.CancelPolicy}, facts, w.record, func(before mfa.State, _ mfa.Effects) error {
+				if before != mfa.Pending || held.State != mfa.Cancelled {
+					t.Errorf("completed from %s to %s", before, held.State)
+				}
+				held.Decision = "added"
+				return fails
+			})
+			return err
+		})
+		if !errors.Is(err, fails) {
+			t.Fatal(err)
 		}
-		return nil
-	})
-	if row := w.load(h.ID); row.Decision != "second" || row.Version != 3 {
-		t.Errorf("stored %q, version %d", row.Decision, row.Version)
+	}
+	if row := w.load(h.ID); row.State != mfa.Cancelled || row.Decision != "added" || row.Version != 2 {
+		t.Errorf("stored %s, %q, version %d", row.State, row.Decision, row.Version)
 	}
 	if diff := cmp.Diff(wakes(h), w.woken()); diff != "" {
 		t.Errorf("wakes (-want +got):\n%s", diff)

@@ -257,8 +257,9 @@ type Recorder func(kind string, data map[string]string) error
 
 // Apply runs one step on the challenge and stores what came of it. The error is the step's answer
 // to the caller, in refused, apart from a fault of the store: the transaction is to be committed
-// when only refused is set.
-func (s *Service) Apply(tx Writer, h *Held, event mfa.Event, f mfa.Facts, record Recorder) (fx mfa.Effects, refused, err error) {
+// when only refused is set. complete, unless it is nil, adds to a changed challenge what is stored
+// with it.
+func (s *Service) Apply(tx Writer, h *Held, event mfa.Event, f mfa.Facts, record Recorder, complete func(before mfa.State, fx mfa.Effects) error) (fx mfa.Effects, refused, err error) {
 	before := h.Challenge.Challenge
 	next, fx, refused := mfa.Step(before, event, f, tx.Now())
 	if next == before && len(fx.Record) == 0 {
@@ -278,11 +279,16 @@ func (s *Service) Apply(tx Writer, h *Held, event mfa.Event, f mfa.Facts, record
 			return fx, refused, err
 		}
 	}
-	return fx, refused, s.Save(tx, h)
+	if complete != nil {
+		if err := complete(before.State, fx); err != nil {
+			return fx, refused, err
+		}
+	}
+	return fx, refused, s.save(tx, h)
 }
 
-// Save stores the challenge after a change and wakes who waits on it.
-func (s *Service) Save(tx Writer, h *Held) error {
+// save stores the challenge after a change and wakes who waits on it.
+func (s *Service) save(tx Writer, h *Held) error {
 	if err := tx.PutChallenge(h.Challenge); err != nil {
 		return fmt.Errorf("write challenge %s: %w", h.ID, err)
 	}
@@ -368,7 +374,7 @@ func (s *Service) CancelLive(tx Writer, rows []store.Challenge, e mfa.Cancel, re
 			return nil, err
 		}
 		was := h.State
-		if _, _, err := s.Apply(tx, &h, e, mfa.Facts{}, record(h)); err != nil {
+		if _, _, err := s.Apply(tx, &h, e, mfa.Facts{}, record(h), nil); err != nil {
 			return nil, err
 		}
 		if h.State == mfa.Cancelled && was != mfa.Cancelled {

@@ -186,7 +186,7 @@ func (w *world) apply(id mfa.ChallengeID, e mfa.Event) (h challenge.Held, fx mfa
 		if h, err = w.Load(tx, realm, id); err != nil {
 			return err
 		}
-		fx, refused, err = w.Apply(tx, &h, e, facts, w.record)
+		fx, refused, err = w.Apply(tx, &h, e, facts, w.record, nil)
 		return err
 	})
 	return h, fx, refused

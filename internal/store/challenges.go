@@ -35,13 +35,11 @@ type Challenge struct {
 	Version     int64
 }
 
-// The stamps.
+// The stamps, which are what a device says.
 const (
-	StampDelivered = "delivered" // the prompt was in the answer to a device's poll
-	StampReceived  = "received"  // these three are what a device says
-	StampShown     = "shown"
-	StampOpened    = "opened"
-	StampTold      = "told" // the application was told the outcome
+	StampReceived = "received"
+	StampShown    = "shown"
+	StampOpened   = "opened"
 )
 
 // Stamp is a moment in the life of a challenge that decides nothing and is kept once.
@@ -79,8 +77,7 @@ type Challenges interface {
 	ApplicationChanges(realm mfa.RealmID, app mfa.ApplicationID, p Page) ([]Challenge, error)
 	// DueChallenges lists live ones, of all realms, whose time is over at now.
 	DueChallenges(now mfa.Instant, limit int) ([]Challenge, error)
-	// PutStamp keeps the first of each stamp; it returns whether this was it. Delivered and told are
-	// kept and not shown to the application, so they do not count as a change of the challenge.
+	// PutStamp keeps the first of each stamp; it returns whether this was it.
 	PutStamp(Stamp) (first bool, err error)
 	// SweepChallenges deletes at most limit challenges that are over and were created before; it
 	// returns how many.

@@ -1,7 +1,9 @@
 package sqlstore
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/nodauth/nod/internal/mfa"
 	"github.com/nodauth/nod/internal/store"
@@ -79,10 +81,15 @@ func (t *tx) PutChallenge(c store.Challenge) error {
 		c.Decision, document{&c.DecisionKey}, c.Grant, t.now)
 }
 
-// LiveChallenges implements store.Challenges.
+// LiveChallenges implements store.Challenges. They are sorted here: the index has those that rang
+// apart from the others.
 func (t *tx) LiveChallenges(realm mfa.RealmID, user mfa.UserID) ([]store.Challenge, error) {
-	return list(t, challengeFields, `SELECT `+challengeColumns+` FROM challenges
-		WHERE realm = $1 AND user_id = $2 AND `+live+` ORDER BY created_at DESC, id DESC`, realm, user)
+	rows, err := list(t, challengeFields, `SELECT `+challengeColumns+` FROM challenges
+		WHERE realm = $1 AND user_id = $2 AND `+live, realm, user)
+	slices.SortFunc(rows, func(a, b store.Challenge) int {
+		return cmp.Or(cmp.Compare(b.CreatedAt, a.CreatedAt), cmp.Compare(b.ID, a.ID))
+	})
+	return rows, err
 }
 
 // LiveCounts implements store.Challenges.
@@ -106,15 +113,23 @@ func (t *tx) LiveCounts(realm mfa.RealmID, user mfa.UserID, now mfa.Instant) (ma
 // ListedChallenges implements store.Challenges.
 func (t *tx) ListedChallenges(realm mfa.RealmID, user mfa.UserID) ([]store.Challenge, error) {
 	return list(t, challengeFields, `SELECT `+challengeColumns+` FROM challenges
-		WHERE realm = $1 AND user_id = $2 AND rung AND state IN ('pending', 'answered')
+		WHERE realm = $1 AND user_id = $2 AND rung = TRUE AND `+live+` AND state <> 'approved'
 		ORDER BY created_at DESC, id DESC`, realm, user)
 }
 
-// ApplicationLive implements store.Challenges, oldest first.
+// ApplicationLive implements store.Challenges. It looks at all that are live, of all applications, by
+// the time at which they end; the empty texts keep planners from going through all that ever were.
 func (t *tx) ApplicationLive(realm mfa.RealmID, app mfa.ApplicationID, n int) ([]store.Challenge, error) {
-	return list(t, challengeFields, `SELECT `+challengeColumns+` FROM challenges
-		WHERE realm = $1 AND application_id = $2 AND `+live+` ORDER BY created_at, id LIMIT $3`,
-		realm, app, limit(n))
+	decided, err := list(t, challengeFields, `SELECT `+challengeColumns+` FROM challenges
+		WHERE state = 'approved' AND redeem_by > 0 AND realm || '' = $1 AND application_id || '' = $2
+		ORDER BY redeem_by LIMIT $3`, realm, app, limit(n))
+	if err != nil {
+		return nil, err
+	}
+	more, err := list(t, challengeFields, `SELECT `+challengeColumns+` FROM challenges
+		WHERE state IN ('pending', 'answered') AND decide_by > 0 AND realm || '' = $1 AND application_id || '' = $2
+		ORDER BY decide_by LIMIT $3`, realm, app, limit(n-len(decided)))
+	return append(decided, more...), err
 }
 
 // Rung implements store.Challenges, oldest first.
@@ -156,17 +171,13 @@ func (t *tx) DueChallenges(now mfa.Instant, n int) ([]store.Challenge, error) {
 // PutStamp implements store.Challenges. What the application is shown is a change of the challenge,
 // and none of its version.
 func (t *tx) PutStamp(s store.Stamp) (first bool, err error) {
-	args := []any{s.Realm, s.Challenge, s.At}
-	set := s.Stamp + ` = $3`
 	switch s.Stamp {
 	case store.StampReceived, store.StampShown, store.StampOpened:
-		set += `, changed_at = $4`
-		args = append(args, t.now)
-	case store.StampDelivered, store.StampTold:
 	default:
 		return false, fmt.Errorf("unknown stamp %q", s.Stamp)
 	}
-	n, err := t.write(`UPDATE challenges SET `+set+` WHERE realm = $1 AND id = $2 AND `+s.Stamp+` = 0`, args...)
+	n, err := t.write(`UPDATE challenges SET `+s.Stamp+` = $3, changed_at = $4
+		WHERE realm = $1 AND id = $2 AND `+s.Stamp+` = 0`, s.Realm, s.Challenge, s.At, t.now)
 	return n > 0, err
 }
 
