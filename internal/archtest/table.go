@@ -22,6 +22,7 @@ var table = []Rule{
 	},
 	{Package: "internal/wire/..."},
 	{Package: "internal/secret"},
+	{Package: "internal/disk"},
 	{Package: "internal/lifecycle"},
 	{
 		Package:  "protocol",
@@ -104,7 +105,7 @@ var table = []Rule{
 
 var (
 	// ground is floor 0, for adapters: they know their contract and the words, no service.
-	ground = []string{"internal/mfa", "internal/wire/...", "internal/secret", "internal/lifecycle", "protocol"}
+	ground = []string{"internal/mfa", "internal/wire/...", "internal/secret", "internal/disk", "internal/lifecycle", "protocol"}
 
 	// behindServices is what a front reaches only through a service.
 	behindServices = []string{"internal/store/...", "internal/bus/..."}

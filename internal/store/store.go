@@ -53,7 +53,8 @@ type Store interface {
 	// clock was set back.
 	Horizon(ctx context.Context) (mfa.Instant, error)
 
-	// Ready says whether the database answers and its clock can be trusted.
+	// Ready says whether the database answers, has room to write and a clock that can be trusted.
+	// Where a write has failed for want of room it tries one.
 	Ready(ctx context.Context) error
 
 	// Close waits for running transactions and closes the database.
@@ -92,6 +93,7 @@ type Tx interface {
 	Deliveries
 	Attempts
 	Webhooks
+	Certificates
 }
 
 // WakeUser is the key of everything that concerns a user's devices.

@@ -172,7 +172,7 @@ func (p *postgresDB) explain(err error) error {
 	case classLost:
 		return unavailable("The connection to the database broke.", err)
 	case classFull:
-		return unavailable("The disk of the database is full.", err)
+		return p.health.outOfRoom(err)
 	case classBusy, classConflict:
 		return unavailable("The database is busy.", err)
 	case classStatement:

@@ -209,6 +209,9 @@ func TestPostgresRefusesTheCommit(t *testing.T) {
 			if got := setting(t, s, "a"); got != "" {
 				t.Errorf("the row is %q", got)
 			}
+			if err := s.Ready(t.Context()); (err != nil) != (state == "disk_full") {
+				t.Errorf("Ready: %v", err)
+			}
 		})
 	}
 }

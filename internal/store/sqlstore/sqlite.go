@@ -16,6 +16,7 @@ import (
 	modernc "modernc.org/sqlite" // for migrations
 	"zombiezen.com/go/sqlite"
 
+	"github.com/nodauth/nod/internal/disk"
 	"github.com/nodauth/nod/internal/mfa"
 	"github.com/nodauth/nod/internal/store"
 )
@@ -49,6 +50,8 @@ type sqliteDB struct {
 	long         atomic.Bool      // the log is longer than longLog
 	longLog      int64            // pages
 	full         atomic.Bool      // the disk was, when it was asked last
+
+	space func(dir string) (disk.Space, error)
 }
 
 // openSQLite opens a file whose schema is up to date.
@@ -58,6 +61,7 @@ func openSQLite(c Config, h *health) (engine, error) {
 		return nil, err
 	}
 	s := &sqliteDB{
+		space: disk.SpaceOf,
 		config: c, health: h, clock: newClock(c.Offset), path: path, cache: newCache(),
 		readers: make(chan *sqliteSession, sqliteReaders), kick: make(chan struct{}, 1), longLog: longLog,
 	}
@@ -267,7 +271,7 @@ func (s *sqliteDB) explain(err error) error {
 		return s.health.fault(err)
 	case classFull:
 		s.full.Store(true)
-		return unavailable("The disk of the database is full.", err)
+		return s.health.outOfRoom(err)
 	case classBusy:
 		return unavailable("The database is busy.", err)
 	case classStatement, classConflict, classLost:
@@ -423,6 +427,9 @@ func (s *sqliteDB) horizon(ctx context.Context, q *queue) (mfa.Instant, error) {
 func (s *sqliteDB) ready(ctx context.Context) error {
 	if err := s.clock.trusted(); err != nil {
 		return err
+	}
+	if space, err := s.space(filepath.Dir(s.path)); err == nil && space.Short() {
+		return fmt.Errorf("the disk of the database is full but for %d MiB: make room", space.Free>>20)
 	}
 	return s.view(ctx, func(t *tx) error {
 		_, err := t.there(`SELECT 1`)

@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/nodauth/nod/internal/disk"
 	"github.com/nodauth/nod/internal/mfa"
 	"github.com/nodauth/nod/internal/store"
 )
@@ -236,7 +237,16 @@ func TestFullDisk(t *testing.T) {
 	}
 	group.Wait()
 
+	if err := s.Ready(t.Context()); mfa.CodeOf(err) != mfa.Unavailable || !strings.Contains(err.Error(), "full") {
+		t.Errorf("ready with the disk full: %v", err)
+	}
 	pages(1 << 30)
+	if err := s.Ready(t.Context()); err != nil {
+		t.Errorf("ready with space again: %v", err)
+	}
+	if s.health.full.Load() {
+		t.Error("the full disk is not forgotten")
+	}
 	if err := write("again", 5000); err != nil {
 		t.Errorf("with space again: %v", err)
 	}
@@ -247,6 +257,26 @@ func TestFullDisk(t *testing.T) {
 	}
 	if setting(t, s, strconv.Itoa(written)) != "" {
 		t.Error("what was refused is there")
+	}
+}
+
+// TestShortOfSpace is not ready before the disk is full, and ready again by itself.
+func TestShortOfSpace(t *testing.T) {
+	t.Parallel()
+	s := mustOpen(t, Config{DSN: filepath.Join(t.TempDir(), "nod.db")})
+	var free atomic.Uint64
+	s.engine.(*sqliteDB).space = func(string) (disk.Space, error) {
+		return disk.Space{Free: free.Load(), Total: 1 << 40}, nil
+	}
+	if err := s.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "full but for 0 MiB") {
+		t.Errorf("without room: %v", err)
+	}
+	if err := s.Update(t.Context(), func(tx store.Tx) error { return tx.PutSetting("a", "b") }); err != nil {
+		t.Errorf("what still fits is refused: %v", err)
+	}
+	free.Store(1 << 30)
+	if err := s.Ready(t.Context()); err != nil {
+		t.Errorf("with room: %v", err)
 	}
 }
 

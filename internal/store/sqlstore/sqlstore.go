@@ -214,7 +214,23 @@ func (s *Store) Ready(ctx context.Context) error {
 		return err
 	}
 	defer leave()
-	return s.engine.ready(ctx)
+	if err := s.engine.ready(ctx); err != nil {
+		return err
+	}
+	if !s.health.full.Load() {
+		return nil
+	}
+	// Nobody writes through a store that is not ready, so it finds out by itself.
+	if err := s.queue.do(ctx, proveWritable); err != nil {
+		return err
+	}
+	s.health.full.Store(false)
+	return nil
+}
+
+// proveWritable writes a row that nobody reads, large enough to need pages of its own.
+func proveWritable(tx store.Tx) error {
+	return tx.PutSetting("proof_of_room", fmt.Sprintf("%-10000d", tx.Now()))
 }
 
 // Close implements store.Store. It may be called again, and waits then for the first call.
@@ -237,6 +253,13 @@ type health struct {
 	fatal func(error)
 	once  sync.Once
 	why   atomic.Pointer[error]
+	full  atomic.Bool // a write has failed for want of room, and none was seen to succeed since
+}
+
+// outOfRoom notes and says that the disk is full.
+func (h *health) outOfRoom(err error) error {
+	h.full.Store(true)
+	return unavailable("The disk of the database is full.", err)
 }
 
 func (h *health) error() error {

@@ -244,6 +244,7 @@ func consumeRace(t *testing.T, o Opened) {
 			_, err := tx.ConsumeProof(realm, []byte("proof"))
 			return err
 		},
+		"BeginCertificateOrder": func(tx store.Tx) error { return tx.BeginCertificateOrder(string(realm), 50, 100) },
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()

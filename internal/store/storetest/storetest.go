@@ -66,6 +66,8 @@ func Run(t *testing.T, open func(t *testing.T) Opened) {
 			{"attempts", attempts},
 			{"listing deliveries", listDeliveries},
 			{"webhooks", webhooks},
+			{"certificates", certificates},
+			{"certificate orders", certificateOrders},
 			{"text", text},
 			{"realms apart", isolation},
 		} {
