@@ -67,6 +67,17 @@ type processOptions struct {
 // spawn starts a server process and waits until it is ready.
 func spawn(t testing.TB, o processOptions) *process {
 	t.Helper()
+	p := launch(t, o)
+	p.await(t)
+	if key, err := os.ReadFile(filepath.Join(p.dir, "admin.key")); err == nil {
+		p.admin = strings.TrimSpace(string(key))
+	}
+	return p
+}
+
+// launch starts a server process.
+func launch(t testing.TB, o processOptions) *process {
+	t.Helper()
 	file, err := program()
 	if err != nil {
 		t.Fatal(err)
@@ -91,10 +102,6 @@ func spawn(t testing.TB, o processOptions) *process {
 	go func() { p.done <- p.cmd.Wait() }()
 	t.Cleanup(func() { p.kill() })
 	p.node = node{t: t, dir: o.seen}
-	p.await(t)
-	if key, err := os.ReadFile(filepath.Join(o.seen, "admin.key")); err == nil {
-		p.admin = strings.TrimSpace(string(key))
-	}
 	return p
 }
 

@@ -53,6 +53,7 @@ var table = []Rule{
 	{Package: "internal/application", Floor: 2},
 	{Package: "internal/audit", Floor: 2},
 	{Package: "internal/replay", Floor: 2},
+	{Package: "internal/certificate", Floor: 2, By: []string{"internal/server"}, May: Call},
 
 	{
 		Package: "internal/store/sqlstore", Floor: 2, By: []string{"internal/server"},

@@ -156,9 +156,13 @@ func (s *Server) fronts(ring *keys.Ring, p parts) (http.Handler, error) {
 		mux.Handle("/healthz", s.health())
 		mux.Handle("/readyz", s.health())
 	}
-	entry := httpkit.Entry{Logger: s.log, Client: httpkit.ClientAddr{Trusted: proxies}, Observer: s.telemetry}
+	s.installation = installation(ring)
+	entry := httpkit.Entry{
+		Logger: s.log, Client: httpkit.ClientAddr{Trusted: proxies}, Observer: s.telemetry,
+		Quiet: []string{"GET /healthz", "GET /readyz"},
+	}
 	https := strings.HasPrefix(s.urls[0], "https:")
-	admitted := httpkit.Admission(s.log, s.c.Limits.Waiting, httpkit.Routes(s.log, mux))
+	admitted := httpkit.Admission(s.log, s.c.Limits.Waiting, s.introduce(httpkit.Routes(s.log, mux)))
 	return entry.Wrap(httpkit.SecurityHeaders(https, d.Admit(admitted))), nil
 }
 

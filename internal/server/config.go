@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,7 +34,7 @@ type Config struct {
 	SealKey        secret.Value `yaml:"seal_key" help:"sealing key document; seal.json in data_dir if empty"`
 	PublicURL      []string     `yaml:"public_url" help:"URLs under which devices and browsers reach this server, the first is the issuer"`
 	Authenticator  string       `yaml:"authenticator_url" help:"origin of the authenticator web app, admitted by CORS; empty for none"`
-	TrustedProxies []string     `yaml:"trusted_proxies" help:"addresses of proxies whose X-Forwarded-For is believed, as prefixes"`
+	TrustedProxies []string     `yaml:"trusted_proxies" help:"addresses of proxies whose X-Forwarded-For is believed, as prefixes; Forwarded is not read"`
 	TLS            TLS          `yaml:"tls"`
 	Operations     Operations   `yaml:"operations"`
 	Tracing        Tracing      `yaml:"tracing"`
@@ -43,9 +44,28 @@ type Config struct {
 
 // TLS configures the listener's certificate.
 type TLS struct {
-	CertFile string `yaml:"cert_file" help:"PEM certificate chain; plain HTTP if empty"`
-	KeyFile  string `yaml:"key_file" help:"PEM private key"`
+	Mode       string   `yaml:"mode" help:"files, acme, or off for plain HTTP; files if cert_file is given, and off on loopback"`
+	CertFile   string   `yaml:"cert_file" help:"PEM certificate chain, read again when it changes"`
+	KeyFile    string   `yaml:"key_file" help:"PEM private key"`
+	Hosts      []string `yaml:"hosts" help:"host names beside those of public_url that the certificate is for"`
+	HTTPListen string   `yaml:"http_listen" help:"address of a listener that sends browsers to https, and answers HTTP-01 challenges; none if empty"`
+	ACME       ACME     `yaml:"acme"`
 }
+
+// ACME configures the authority that certificates are ordered from.
+type ACME struct {
+	Directory   string `yaml:"directory" help:"URL of the authority's directory"`
+	Email       string `yaml:"email" help:"address that the authority may write to"`
+	CAFile      string `yaml:"ca_file" help:"PEM certificates that vouch for a private authority's own server; those of the system if empty"`
+	AcceptTerms bool   `yaml:"accept_terms" help:"true says that you accept the authority's terms of service"`
+}
+
+// The modes of TLS.
+const (
+	tlsFiles = "files"
+	tlsACME  = "acme"
+	tlsOff   = "off"
+)
 
 // Log configures the log.
 type Log struct {
@@ -67,6 +87,7 @@ func DefaultConfig() Config {
 	return Config{
 		Listen:  "127.0.0.1:8663",
 		DataDir: "nod-data",
+		TLS:     TLS{ACME: ACME{Directory: "https://acme-v02.api.letsencrypt.org/directory"}},
 		Log:     Log{Level: "info", Format: "text"},
 		Limits: Limits{
 			Waiting: 50_000, CreatePerApplication: 5000, CreatePerAddress: 50, StopGrace: 10 * time.Second,
@@ -134,16 +155,105 @@ func (c Config) Check() error {
 	if _, err := c.proxies(); err != nil {
 		return err
 	}
-	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
-		return errors.New("tls: cert_file and key_file go together")
-	}
 	if !loopback(host) && len(c.PublicURL) == 0 {
-		return fmt.Errorf("public_url: required when listen (%s) is not a loopback address, for example https://nod.example.com", c.Listen)
+		return fmt.Errorf("public_url: required when listen (%s) is not a loopback address: it is the address that devices and browsers use, "+
+			"and what devices sign names it; for example public_url: [https://nod.example.com]", c.Listen)
 	}
-	if !loopback(host) && c.TLS.CertFile == "" && len(c.TrustedProxies) == 0 {
-		return fmt.Errorf("tls: required when listen (%s) is not a loopback address, unless trusted_proxies names the proxy that does it", c.Listen)
+	if err := c.checkTLS(loopback(host)); err != nil {
+		return err
 	}
 	return c.checkRest()
+}
+
+// tlsMode is the mode of TLS that holds, "" where it must be said and is not.
+func (c Config) tlsMode() string {
+	host, _, _ := net.SplitHostPort(c.Listen)
+	switch {
+	case c.TLS.Mode != "":
+		return c.TLS.Mode
+	case c.TLS.CertFile != "":
+		return tlsFiles
+	case loopback(host):
+		return tlsOff
+	}
+	return ""
+}
+
+func (c Config) checkTLS(local bool) error {
+	t := c.TLS
+	if (t.CertFile == "") != (t.KeyFile == "") {
+		return errors.New("tls: cert_file and key_file go together")
+	}
+	switch c.tlsMode() {
+	case tlsFiles:
+		if t.CertFile == "" {
+			return errors.New("tls.mode: files needs tls.cert_file and tls.key_file")
+		}
+	case tlsACME:
+		if err := c.checkACME(); err != nil {
+			return err
+		}
+	case tlsOff:
+		if t.CertFile != "" || t.HTTPListen != "" || len(t.Hosts) > 0 {
+			return errors.New("tls.mode: off takes no cert_file, key_file, hosts and http_listen")
+		}
+		if !local && len(c.TrustedProxies) == 0 {
+			return fmt.Errorf("tls.mode: off on %s, which is not a loopback address, needs trusted_proxies: the address of the proxy that has the certificate", c.Listen)
+		}
+		return nil
+	case "":
+		return fmt.Errorf("tls.mode: required when listen (%s) is not a loopback address: files with a cert_file and key_file, "+
+			"acme for certificates from Let's Encrypt or another authority, or off behind a proxy that trusted_proxies names", c.Listen)
+	default:
+		return fmt.Errorf("tls.mode: %q is none of files, acme and off", t.Mode)
+	}
+	if t.HTTPListen != "" {
+		if _, _, err := net.SplitHostPort(t.HTTPListen); err != nil {
+			return fmt.Errorf("tls.http_listen: %q is not an address and port such as 0.0.0.0:80", t.HTTPListen)
+		}
+	}
+	return nil
+}
+
+func (c Config) checkACME() error {
+	t := c.TLS
+	if t.CertFile != "" {
+		return errors.New("tls.mode: acme takes no cert_file and key_file")
+	}
+	if u, err := url.Parse(t.ACME.Directory); err != nil || u.Scheme != "https" || u.Host == "" {
+		return fmt.Errorf("tls.acme.directory: %q is not an https URL", t.ACME.Directory)
+	}
+	if !t.ACME.AcceptTerms {
+		return fmt.Errorf("tls.acme.accept_terms: must be true: read the terms of service of the authority at %s, and say that you accept them", t.ACME.Directory)
+	}
+	hosts := c.tlsHosts()
+	if len(hosts) == 0 {
+		return errors.New("tls.mode: acme needs a public_url with https, whose host the certificate is for")
+	}
+	for _, h := range hosts {
+		if _, err := netip.ParseAddr(h); err == nil || !strings.Contains(strings.Trim(h, "."), ".") || h != strings.ToLower(h) ||
+			strings.ContainsAny(h, ":/* ") {
+			return fmt.Errorf("tls.mode: acme cannot have a certificate for %q: it has to be a host name such as nod.example.com", h)
+		}
+	}
+	return nil
+}
+
+// tlsHosts are the hosts that the certificate is for: those of the public URLs with https, and
+// the ones beside.
+func (c Config) tlsHosts() []string {
+	var hosts []string
+	for _, s := range c.PublicURL {
+		if u, err := url.Parse(s); err == nil && u.Scheme == "https" && !slices.Contains(hosts, u.Hostname()) {
+			hosts = append(hosts, u.Hostname())
+		}
+	}
+	for _, h := range c.TLS.Hosts {
+		if !slices.Contains(hosts, h) {
+			hosts = append(hosts, h)
+		}
+	}
+	return hosts
 }
 
 func (c Config) checkRest() error {

@@ -12,9 +12,11 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/nodauth/nod/internal/keys"
 	"github.com/nodauth/nod/internal/mfa"
 	"github.com/nodauth/nod/internal/secret"
 	"github.com/nodauth/nod/internal/telemetry"
+	"github.com/nodauth/nod/protocol"
 )
 
 // Operations says where health, figures and profiles are to be had.
@@ -151,7 +153,10 @@ func (s *Server) health() *http.ServeMux {
 		}
 		answer := "ready"
 		if !s.bus.Healthy() {
-			answer = "ready; wake-ups from other nodes do not arrive, and waiting callers are answered by the sweep within five seconds"
+			answer += "; wake-ups from other nodes do not arrive, and waiting callers are answered by the sweep within five seconds"
+		}
+		if s.certificates != nil && s.certificates.State().Problem != "" {
+			answer += "; a new certificate cannot be used or had, the one before stays, and the log says why"
 		}
 		_, _ = fmt.Fprintln(w, answer)
 	})
@@ -162,10 +167,29 @@ func (s *Server) ready(ctx context.Context) error {
 	if s.stopping.Err() != nil {
 		return errors.New("stopping")
 	}
-	if err := s.store.Ready(ctx); err != nil {
-		return err
+	if s.certificates != nil {
+		if err := s.certificates.State().Ready(s.now()); err != nil {
+			return err
+		}
 	}
-	return nil
+	return s.store.Ready(ctx)
+}
+
+// installationHeader names the installation in the answer of /.well-known/nod.
+const installationHeader = "Nod-Installation"
+
+// installation is the id that all servers with this ring have. It says nothing about the ring.
+func installation(ring *keys.Ring) string { return ring.DeriveID("ins_", "installation", nil) }
+
+// introduce tells whoever asks at /.well-known/nod which installation answers, above all nod
+// doctor, which asks by the public URL.
+func (s *Server) introduce(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == protocol.PathWellKnown {
+			w.Header().Set(installationHeader, s.installation)
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // publicly is what anybody may read of why the server is not ready: no cause, which names hosts,

@@ -52,6 +52,7 @@ type Server struct {
 	group     *lifecycle.Group
 	listener  net.Listener
 	ops       net.Listener
+	plain     net.Listener // that sends browsers to https; nil for none
 	db        *sqlstore.Store
 	store     store.Store // the same, counted
 	lock      *os.File    // on a SQLite database; nil for PostgreSQL
@@ -61,6 +62,9 @@ type Server struct {
 	telemetry *telemetry.Telemetry
 	stopping  context.Context
 	stop      context.CancelFunc
+
+	certificates certificates // nil for plain HTTP
+	installation string       // id that all nodes of the installation have
 }
 
 // New reads keys, opens the database and the listeners, and builds every part. Run starts it, and
@@ -88,6 +92,11 @@ func New(ctx context.Context, c Config, o Options) (_ *Server, err error) {
 			return nil, err
 		}
 	}
+	if c.TLS.HTTPListen != "" {
+		if s.plain, err = listen(ctx, c.TLS.HTTPListen); err != nil {
+			return nil, err
+		}
+	}
 	s.urls = c.PublicURL
 	if len(s.urls) == 0 {
 		s.urls = s.localURLs()
@@ -102,6 +111,9 @@ func New(ctx context.Context, c Config, o Options) (_ *Server, err error) {
 	if err := s.openStore(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.openCertificates(ring); err != nil {
+		return nil, err
+	}
 	p, err := s.build(ctx, ring)
 	if err != nil {
 		return nil, err
@@ -111,7 +123,7 @@ func New(ctx context.Context, c Config, o Options) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.schedule(p, handler)
+	s.schedule(p, handler, ring)
 	return s, nil
 }
 
@@ -139,7 +151,7 @@ func newLogger(c Config, w io.Writer) *slog.Logger {
 func (s *Server) localURLs() []string {
 	_, port, _ := net.SplitHostPort(s.listener.Addr().String())
 	scheme := "http"
-	if s.c.TLS.CertFile != "" {
+	if s.c.tlsMode() != tlsOff {
 		scheme = "https"
 	}
 	return []string{scheme + "://127.0.0.1:" + port, scheme + "://localhost:" + port}
@@ -208,7 +220,7 @@ func (s *Server) fatal(err error) {
 }
 
 // schedule says what runs, in the order in which it starts.
-func (s *Server) schedule(p parts, handler http.Handler) {
+func (s *Server) schedule(p parts, handler http.Handler, ring *keys.Ring) {
 	g := s.group
 	g.Add("telemetry", nil, s.telemetry.Close)
 	g.Add("store", nil, func(context.Context) error { return s.store.Close() })
@@ -237,20 +249,24 @@ func (s *Server) schedule(p parts, handler http.Handler) {
 	if s.ops != nil {
 		s.serve("operations", s.ops, s.operations(), nil)
 	}
-	s.serve("api", s.listener, handler, s.tls)
+	if s.certificates == nil {
+		s.serve("api", s.listener, handler, nil)
+		return
+	}
+	// An authority asks for its challenges on the listeners below, which take connections since
+	// they were opened, and answer them as soon as all parts have started.
+	g.Go("certificates", s.certificates.Run)
+	if s.plain != nil {
+		s.serve("http", s.plain, s.redirects(), nil)
+	}
+	s.serve("api", s.listener, handler, s.tlsConfig(ring))
 }
 
-// serve adds an HTTP server to what runs. It stops by answering those who wait.
-func (s *Server) serve(name string, l net.Listener, h http.Handler, config func() (*tls.Config, error)) {
+// serve adds an HTTP server to what runs, without TLS if config is nil. It stops by answering those
+// who wait.
+func (s *Server) serve(name string, l net.Listener, h http.Handler, config *tls.Config) {
 	srv := httpkit.NewServer(h, s.log)
-	s.group.Add(name, func(context.Context) error {
-		if config == nil {
-			return nil
-		}
-		t, err := config()
-		srv.TLSConfig = t
-		return err
-	}, nil)
+	srv.TLSConfig = config
 	s.group.Go(name+" listener", func(ctx context.Context) error {
 		failed := make(chan error, 1)
 		go func() {
@@ -274,17 +290,6 @@ func (s *Server) serve(name string, l net.Listener, h http.Handler, config func(
 		}
 		return nil
 	})
-}
-
-func (s *Server) tls() (*tls.Config, error) {
-	if s.c.TLS.CertFile == "" {
-		return nil, nil //nolint:nilnil // no TLS is no error
-	}
-	pair, err := tls.LoadX509KeyPair(s.c.TLS.CertFile, s.c.TLS.KeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("tls: %w", err)
-	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}, nil
 }
 
 // URL is the first public URL.
@@ -324,7 +329,7 @@ func (s *Server) close() {
 	if s.telemetry != nil {
 		_ = s.telemetry.Close(context.Background()) // nothing is traced, or it is closed
 	}
-	for _, l := range []net.Listener{s.listener, s.ops} {
+	for _, l := range []net.Listener{s.listener, s.ops, s.plain} {
 		if l != nil {
 			_ = l.Close() // nothing is served on it, or it is closed
 		}
