@@ -1,6 +1,7 @@
 package test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
@@ -128,13 +129,14 @@ func shows(t *testing.T, p *process, address string, roots *x509.CertPool) *x509
 		c, err := dialTLS(address, &tls.Config{ServerName: "nod.example.com", RootCAs: roots})
 		if err != nil {
 			select {
-			case <-p.done:
+			case err := <-p.done:
+				p.done <- err
 				t.Fatalf("nod ended:\n%s", p.log)
 			default:
 			}
 			return nil, false
 		}
-		defer c.Close()
+		defer func() { _ = c.Close() }()
 		return c.ConnectionState().PeerCertificates[0], true
 	})
 }
@@ -164,7 +166,7 @@ func freeAddress(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	return l.Addr().String()
 }
 
@@ -181,7 +183,7 @@ func TestCertificateIsRenewed(t *testing.T) {
 	}
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
-		DialTLS: func(string, string) (net.Conn, error) {
+		DialTLSContext: func(context.Context, string, string) (net.Conn, error) {
 			return dialTLS(address, &tls.Config{ServerName: "nod.example.com", RootCAs: a.roots})
 		},
 	}}
@@ -286,7 +288,7 @@ func TestCertificateOfTwoNodes(t *testing.T) {
 		if text, err := io.ReadAll(c); err != nil || !strings.Contains(string(text), "200 OK") { // and the ticket before it
 			t.Errorf("node %d: %v %s", i, err, text)
 		}
-		c.Close()
+		_ = c.Close()
 	}
 	first.stop(t)
 	second.stop(t)
@@ -308,7 +310,7 @@ func TestCertificateOfManyNodes(t *testing.T) {
 	eventually(t, "a certificate", func() (bool, bool) {
 		for _, at := range addresses {
 			if c, err := dialTLS(at, &tls.Config{ServerName: "nod.example.com", RootCAs: a.roots}); err == nil {
-				c.Close()
+				_ = c.Close()
 				return true, true
 			}
 		}

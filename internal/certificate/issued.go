@@ -57,7 +57,7 @@ type Issued struct {
 
 	mu      sync.RWMutex
 	certs   map[string]*tls.Certificate // by host; none for those that have none yet
-	problem string                       // why a host has none
+	problem string                      // why a host has none
 
 	// What follows is Run's.
 	warned map[string]time.Time
@@ -236,8 +236,7 @@ func (i *Issued) ask(ctx context.Context, host string) error {
 		return i.orders.explain(host, errors.New("the authority takes too long"))
 	case <-ctx.Done():
 		i.orders.stop()
-		<-done
-		return ctx.Err()
+		return errors.Join(ctx.Err(), <-done)
 	}
 }
 

@@ -140,7 +140,7 @@ func (o *orders) begin(r *http.Request) error {
 	o.mu.Lock()
 	o.attempts[host] = &attempt{until: time.Now().Add(attemptLife), left: attemptOrders - 1}
 	o.mu.Unlock()
-	o.c.Logger.Info("ordering a certificate", slog.String("host", host), slog.Int("failures", before.Failures))
+	o.c.Logger.InfoContext(r.Context(), "ordering a certificate", slog.String("host", host), slog.Int("failures", before.Failures))
 	return nil
 }
 
@@ -237,7 +237,7 @@ func (o *orders) read(r *http.Request, status int, body []byte) {
 	o.reasons[host] = why
 	o.mu.Unlock()
 	if known != why {
-		o.c.Logger.Error("the certificate authority refused", slog.String("host", host), slog.String("type", said.Type), slog.String("reason", why))
+		o.c.Logger.ErrorContext(r.Context(), "the certificate authority refused", slog.String("host", host), slog.String("type", said.Type), slog.String("reason", why))
 	}
 }
 
