@@ -79,6 +79,8 @@ type Client struct {
 	Events Events
 	// Realms are the tenants.
 	Realms Realms
+	// SigningKeys are what the realm signs with, and what the server seals with.
+	SigningKeys SigningKeys
 
 	base      string
 	apiKey    Secret
@@ -118,6 +120,7 @@ func New(c Config) (*Client, error) {
 	cl.Challenges, cl.Users, cl.Devices, cl.Enrolments = Challenges{cl}, Users{cl}, Devices{cl}, Enrolments{cl}
 	cl.Factors, cl.Bypass, cl.Browsers, cl.Prompts = Factors{cl}, Bypass{cl}, Browsers{cl}, Prompts{cl}
 	cl.Applications, cl.Keys, cl.Policies, cl.Events, cl.Realms = Applications{cl}, Keys{cl}, Policies{cl}, Events{cl}, Realms{cl}
+	cl.SigningKeys = SigningKeys{cl}
 	return cl, nil
 }
 

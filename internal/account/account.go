@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net/url"
 
+	"github.com/nodauth/nod/internal/application"
 	"github.com/nodauth/nod/internal/audit"
 	"github.com/nodauth/nod/internal/challenge"
 	"github.com/nodauth/nod/internal/device"
@@ -33,6 +34,7 @@ type Config struct {
 	Factors    *factor.Service
 	Realms     *realm.Service
 	Policies   *policy.Service
+	Sealing    *realm.Sealing
 	PublicURL  string // scheme and host of it begin the enrolment links
 }
 
@@ -46,7 +48,7 @@ type Service struct {
 // New makes a Service.
 func New(c Config) (*Service, error) {
 	if c.Store == nil || c.Challenges == nil || c.Devices == nil || c.Factors == nil ||
-		c.Realms == nil || c.Policies == nil {
+		c.Realms == nil || c.Policies == nil || c.Sealing == nil {
 		return nil, errors.New("account: every member of Config is required")
 	}
 	u, err := url.Parse(c.PublicURL)
@@ -77,7 +79,10 @@ func (s *Service) update(ctx context.Context, in mfa.RealmID, fn func(*job) erro
 	var about store.Event
 	err := s.c.Store.Update(ctx, func(tx store.Tx) error {
 		j := &job{Service: s, ctx: ctx, tx: tx, realm: in}
-		err := fn(j)
+		err := j.enabled()
+		if err == nil {
+			err = fn(j)
+		}
 		refused, about = j.refused, j.about
 		return err
 	})
@@ -88,6 +93,25 @@ func (s *Service) update(ctx context.Context, in mfa.RealmID, fn func(*job) erro
 		return s.refuse(ctx, in, about, err)
 	}
 	return err
+}
+
+// enabled returns what an unknown credential gets if the job's realm was disabled since the
+// credential was looked at. The default realm never is.
+func (j *job) enabled() error {
+	if j.realm == "" || j.realm == mfa.DefaultRealm {
+		return nil
+	}
+	r, err := j.tx.Realm(j.realm)
+	if errors.Is(err, store.ErrNotFound) {
+		return mfa.ErrNotFound()
+	}
+	if err != nil {
+		return fmt.Errorf("read realm %s: %w", j.realm, err)
+	}
+	if r.DisabledAt != 0 {
+		return application.ErrKey()
+	}
+	return nil
 }
 
 // refuse records a refusal and returns it.

@@ -9,6 +9,7 @@ import (
 	"github.com/nodauth/nod/internal/audit"
 	"github.com/nodauth/nod/internal/mfa"
 	"github.com/nodauth/nod/internal/secret"
+	"github.com/nodauth/nod/internal/store"
 )
 
 func TestApplications(t *testing.T) {
@@ -172,11 +173,14 @@ func TestPolicy(t *testing.T) {
 func TestRealms(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	must(t, w.s.CreateRealm(w.ctx, "staging"))
-	wants(t, w.s.CreateRealm(w.ctx, "staging"), mfa.Conflict, mfa.ReasonNameTaken)
-	wants(t, w.s.CreateRealm(w.ctx, "Staging"), mfa.Invalid, mfa.ReasonMalformed)
-	if n := len(w.events(audit.RealmCreated)); n != 0 {
-		t.Error("the new realm's event is in the default realm")
+	_, err := w.s.CreateRealm(w.ctx, "staging", nil)
+	must(t, err)
+	_, err = w.s.CreateRealm(w.ctx, "staging", nil)
+	wants(t, err, mfa.Conflict, mfa.ReasonNameTaken)
+	_, err = w.s.CreateRealm(w.ctx, "Staging", nil)
+	wants(t, err, mfa.Invalid, mfa.ReasonMalformed)
+	if n := len(w.events(audit.RealmCreated)); n != 1 {
+		t.Errorf("the default realm has %d events of the new one, want 1", n)
 	}
 	u := w.user("ada")
 	p := w.add(u)
@@ -195,9 +199,9 @@ func TestRealms(t *testing.T) {
 	if p.answer.Keys == q.answer.Keys {
 		t.Error("the keys are the same after their rotation")
 	}
-	must(t, w.s.RotateGrantKey(w.ctx, in))
+	must(t, w.s.RotateGrantKey(w.ctx, in, false))
 	wants(t, w.s.RotatePromptKey(w.ctx, "nowhere"), mfa.NotFound, "")
-	wants(t, w.s.RotateGrantKey(w.ctx, "nowhere"), mfa.NotFound, "")
+	wants(t, w.s.RotateGrantKey(w.ctx, "nowhere", false), mfa.NotFound, "")
 }
 
 func TestCreateApplicationWithKey(t *testing.T) {
@@ -224,7 +228,7 @@ func TestCreateApplicationWithKey(t *testing.T) {
 func TestBootstrap(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	must(t, w.s.CreateRealm(w.ctx, "staging"))
+	must(t, w.db.Update(w.ctx, func(tx store.Tx) error { return w.realms.Create(tx, "staging") }))
 	_, err := w.s.Bootstrap(w.ctx, "staging", secret.New("nod_sk_short"))
 	wants(t, err, mfa.Invalid, mfa.ReasonMalformed)
 	made, err := w.s.Bootstrap(w.ctx, "staging", application.NewSecret())

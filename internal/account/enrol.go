@@ -60,8 +60,12 @@ func (j *job) issue(u store.User, e Enrol) (Ticket, error) {
 	if err != nil {
 		return Ticket{}, err
 	}
+	origin, err := j.c.Realms.Address(j.tx, j.realm, j.origin)
+	if err != nil {
+		return Ticket{}, err
+	}
 	i, err := j.c.Devices.Issue(j.tx, device.Invite{
-		Realm: j.realm, User: u.ID, By: e.By, Lost: e.Lost, Asker: e.Asker, Origin: j.origin, Keys: v.Keys,
+		Realm: j.realm, User: u.ID, By: e.By, Lost: e.Lost, Asker: e.Asker, Origin: origin, Keys: v.Keys,
 	})
 	if err != nil {
 		return Ticket{}, err
@@ -141,10 +145,10 @@ func (s *Service) Enrolment(ctx context.Context, in mfa.RealmID, id mfa.Enrolmen
 }
 
 // Claim binds the key with which the claim was signed to the ticket in it, in whichever realm that
-// is, and returns the nod-enrolled+jws. The same key gets the same answer again. It returns
+// is, or in the realm at alone if that is not "", and returns the nod-enrolled+jws. The same key gets the same answer again. It returns
 // NotFound for an unknown ticket, Conflict for one that is taken or closed and for a key that was
 // ever used, and Gone for one that is late.
-func (s *Service) Claim(ctx context.Context, c protocol.Enrol, key protocol.JWK) (string, error) {
+func (s *Service) Claim(ctx context.Context, at mfa.RealmID, c protocol.Enrol, key protocol.JWK) (string, error) {
 	var answer string
 	err := s.update(ctx, "", func(j *job) error {
 		e, err := j.c.Devices.ByTicket(j.tx, c.Ticket)
@@ -152,6 +156,15 @@ func (s *Service) Claim(ctx context.Context, c protocol.Enrol, key protocol.JWK)
 			return err
 		}
 		j.realm = e.Realm
+		if at != "" && at != e.Realm {
+			return mfa.ErrNotFound()
+		}
+		if err := j.enabled(); err != nil {
+			if mfa.CodeOf(err) == mfa.Unauthenticated {
+				err = mfa.ErrNotFound()
+			}
+			return err
+		}
 		u, err := j.user(e.User)
 		if err != nil && mfa.CodeOf(err) != mfa.NotFound { // a deleted user is as a locked one
 			return err

@@ -69,9 +69,11 @@ func newWorld(t *testing.T) *world {
 	must(t, err)
 	factors, err := factor.New(factor.Config{Ring: ring})
 	must(t, err)
+	sealing, err := realm.NewSealing(ring, "node")
+	must(t, err)
 	w.s, err = account.New(account.Config{
 		Store: w.db, Challenges: w.challenges, Devices: w.devices, Factors: factors, Realms: w.realms,
-		Policies: policies, PublicURL: host,
+		Policies: policies, Sealing: sealing, PublicURL: host,
 	})
 	must(t, err)
 	w.app = w.application("Portal")
@@ -167,7 +169,7 @@ func (w *world) invite(u account.User, e account.Enrol) (*phone, error) {
 
 func (w *world) claim(p *phone) error {
 	w.t.Helper()
-	answer, err := w.s.Claim(w.t.Context(), protocol.Enrol{
+	answer, err := w.s.Claim(w.t.Context(), "", protocol.Enrol{
 		V: 1, Ticket: p.ticket, Name: "phone", Platform: protocol.PlatformCLI, Features: []string{},
 	}, p.jwk)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 type Speaker = store.Device
 
 // Identify gives the device that a message names and the key that must have signed it. It returns
-// Unauthenticated for an unknown one. A device that was revoked is given too: it is told so once
+// Unauthenticated for an unknown one and for one of a disabled realm. A device that was revoked is given too: it is told so once
 // its signature is right.
 func (s *Service) Identify(ctx context.Context, kid string) (Speaker, *ecdsa.PublicKey, error) {
 	var d store.Device
@@ -28,7 +28,7 @@ func (s *Service) Identify(ctx context.Context, kid string) (Speaker, *ecdsa.Pub
 		d, err = tx.Device(mfa.DeviceID(kid))
 		return err
 	})
-	if errors.Is(err, store.ErrNotFound) {
+	if errors.Is(err, store.ErrNotFound) || (err == nil && d.RealmDisabledAt != 0) {
 		return Speaker{}, nil, errSignature()
 	}
 	if err != nil {

@@ -251,10 +251,12 @@ func TestAuthenticateWhatWasDisabled(t *testing.T) {
 		_, err := application.Update(tx, realm, a.ID, application.Changes{Disabled: ptr(true)})
 		return err
 	})
-	for name, k := range map[string]string{"application": key, "realm": closed} {
-		if _, err := w.Authenticate(t.Context(), k); mfa.CodeOf(err) != mfa.Forbidden || mfa.ReasonOf(err) != mfa.ReasonApplicationOff {
-			t.Errorf("%s: %v", name, err)
-		}
+	if _, err := w.Authenticate(t.Context(), key); mfa.CodeOf(err) != mfa.Forbidden || mfa.ReasonOf(err) != mfa.ReasonApplicationOff {
+		t.Errorf("application: %v", err)
+	}
+	_, unknown := w.Authenticate(t.Context(), application.NewSecret().Reveal())
+	if _, err := w.Authenticate(t.Context(), closed); err == nil || err.Error() != unknown.Error() {
+		t.Errorf("realm: %v, an unknown key gets %v", err, unknown)
 	}
 	w.update(func(tx store.Tx) error {
 		_, err := application.Update(tx, realm, a.ID, application.Changes{Disabled: ptr(false)})

@@ -226,11 +226,11 @@ func New(c Config) (*Service, error) {
 }
 
 // Authenticate gives the caller whose API key this is; the key names its realm. It returns
-// Unauthenticated for a key that is malformed, unknown, expired or revoked, alike, and Forbidden
-// with ReasonApplicationOff for that of a disabled application or realm.
+// Unauthenticated for a key that is malformed, unknown, expired, revoked or of a disabled realm,
+// alike, and Forbidden with ReasonApplicationOff for that of a disabled application.
 func (s *Service) Authenticate(ctx context.Context, key string) (Caller, error) {
 	if !wellFormed(key) {
-		return Caller{}, errKey()
+		return Caller{}, ErrKey()
 	}
 	var caller Caller
 	err := s.store.View(ctx, func(tx store.Tx) error {
@@ -244,30 +244,25 @@ func (s *Service) Authenticate(ctx context.Context, key string) (Caller, error) 
 	return caller, nil
 }
 
-func authenticate(tx interface {
-	Tx
-	Realm(id mfa.RealmID) (store.Realm, error)
-}, key string,
-) (Caller, error) {
+func authenticate(tx Tx, key string) (Caller, error) {
 	k, err := tx.APIKeyByHash(hashOf(key))
 	if errors.Is(err, store.ErrNotFound) {
-		return Caller{}, errKey()
+		return Caller{}, ErrKey()
 	}
 	if err != nil {
 		return Caller{}, fmt.Errorf("look up key: %w", err)
 	}
 	if !Live(k, tx.Now()) {
-		return Caller{}, errKey()
-	}
-	realm, err := tx.Realm(k.Realm)
-	if err != nil {
-		return Caller{}, fmt.Errorf("read realm %s: %w", k.Realm, err)
+		return Caller{}, ErrKey()
 	}
 	app, err := tx.Application(k.Realm, k.Application)
 	if err != nil {
 		return Caller{}, fmt.Errorf("read application %s: %w", k.Application, err)
 	}
-	if realm.DisabledAt != 0 || app.DisabledAt != 0 {
+	if app.RealmDisabledAt != 0 {
+		return Caller{}, ErrKey()
+	}
+	if app.DisabledAt != 0 {
 		return Caller{}, mfa.Errorf(mfa.Forbidden, mfa.ReasonApplicationOff, "This application is disabled.")
 	}
 	c := Caller{Realm: k.Realm, Application: app, KeyID: k.ID}
@@ -277,7 +272,9 @@ func authenticate(tx interface {
 	return c, nil
 }
 
-func errKey() error {
+// ErrKey is the answer to every API key that is good for nothing: missing, malformed, unknown,
+// expired, revoked, of a disabled realm, or used where its realm is not served.
+func ErrKey() error {
 	return mfa.Errorf(mfa.Unauthenticated, "", "The API key is missing, wrong, expired or revoked.")
 }
 

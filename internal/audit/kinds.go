@@ -52,7 +52,13 @@ const (
 	KeyRevoked          = "application.key_revoked"
 	PolicyApplied       = "policy.applied"
 	RealmCreated        = "realm.created"
+	RealmChanged        = "realm.changed"
+	RealmDisabled       = "realm.disabled"
+	RealmEnabled        = "realm.enabled"
 	RealmKeysRotated    = "realm.keys_rotated"
+	SealKeysHeld        = "seal.keys_held" // a node has other sealing keys than there were
+	SealStarted         = "seal.started"   // a new sealing key seals, and the walk begins
+	SealFinished        = "seal.finished"
 )
 
 // Kinds returns every kind of event there is.
@@ -64,7 +70,8 @@ func Kinds() []string {
 		DeviceTargets, DeviceRevoked, DeviceSuspended, DeviceRestored, DeviceVetoed, DeviceUnenrolled, TOTPCreated,
 		TOTPConfirmed, TOTPRemoved, FactorDisabled, BackupCodesMade, BackupCodesGone, BypassIssued, BypassRevoked,
 		BrowserRemembered, BrowserForgotten, AccountRefused, ApplicationCreated, ApplicationChanged, ApplicationDisabled,
-		ApplicationEnabled, KeyCreated, KeyRevoked, PolicyApplied, RealmCreated, RealmKeysRotated,
+		ApplicationEnabled, KeyCreated, KeyRevoked, PolicyApplied, RealmCreated, RealmChanged,
+		RealmDisabled, RealmEnabled, RealmKeysRotated, SealKeysHeld, SealStarted, SealFinished,
 	}
 	for _, r := range mfa.Records() {
 		out = append(out, string(r))

@@ -94,7 +94,7 @@ func (s *Service) look(tx store.Tx, realm mfa.RealmID, who mfa.UserID, app store
 	}
 	sc.facts = mfa.Facts{
 		UserActive:        sc.user.State == store.UserActive,
-		ApplicationActive: app.DisabledAt == 0,
+		ApplicationActive: app.DisabledAt == 0 && app.RealmDisabledAt == 0,
 		Policy:            sc.need.Requirement,
 		LockedDown:        sc.user.ReportedAt != 0,
 	}

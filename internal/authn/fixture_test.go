@@ -192,9 +192,11 @@ func newNode(t *testing.T, at site) *world {
 		Gate: guard.NewGate(guard.Rates{PerApplication: 1e6, PerAddress: 1e6, Burst: time.Second}),
 	})
 	must(t, err)
+	sealing, err := realm.NewSealing(ring, "node")
+	must(t, err)
 	w.accounts, err = account.New(account.Config{
 		Store: w.db, Challenges: w.challenges, Devices: w.devices, Factors: w.factors, Realms: w.realms,
-		Policies: policies, PublicURL: host,
+		Policies: policies, Sealing: sealing, PublicURL: host,
 	})
 	must(t, err)
 	return w

@@ -51,7 +51,7 @@ func (w *world) claimed(u account.User) *phone {
 	must(w.t, err)
 	p := &phone{enrol: ticket.ID}
 	p.key, p.jwk = newKey(w.t)
-	answer, err := w.accounts.Claim(w.t.Context(), protocol.Enrol{
+	answer, err := w.accounts.Claim(w.t.Context(), "", protocol.Enrol{
 		V: 1, Ticket: link.Ticket, Name: "phone", Platform: protocol.PlatformCLI, Features: []string{},
 	}, p.jwk)
 	must(w.t, err)

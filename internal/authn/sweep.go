@@ -79,6 +79,31 @@ func (s *Service) RunWakeSweep(ctx context.Context) error {
 	})
 }
 
+// RunQuota counts the live challenges of busy realms every few seconds, until ctx ends.
+func (s *Service) RunQuota(ctx context.Context) error {
+	return every(ctx, sweepEvery, func() {
+		if err := s.Recount(ctx); err != nil && ctx.Err() == nil {
+			s.c.Logger.WarnContext(ctx, "live challenges not counted", slog.Any("error", err))
+		}
+	})
+}
+
+// Recount counts the live challenges of the realms in which this node made some.
+func (s *Service) Recount(ctx context.Context) error {
+	return s.c.Gate.Recount(func(realm mfa.RealmID, limit int) (int, error) {
+		n := 0
+		err := s.c.Store.View(ctx, func(tx store.Tx) error {
+			var err error
+			n, err = tx.LiveInRealm(realm, limit)
+			return err
+		})
+		if err != nil {
+			return 0, fmt.Errorf("count live challenges of %s: %w", realm, err)
+		}
+		return n, nil
+	})
+}
+
 // WakeSweep wakes the waiters of what changed since, and gives where the next sweep begins.
 func (s *Service) WakeSweep(ctx context.Context, since mfa.Instant) (mfa.Instant, error) {
 	var now mfa.Instant

@@ -36,7 +36,8 @@ type app struct {
 type grammar struct {
 	JSON bool `name:"json" help:"Print JSON."`
 
-	Realm         realmCmd         `cmd:"" group:"admin" help:"The realm and its public keys."`
+	Realm         realmCmd         `cmd:"" group:"admin" help:"Realms: tenants that share a server and nothing else."`
+	SigningKey    signingKeyCmd    `cmd:"" name:"key" group:"admin" help:"What prompts and grants are signed with, and the database is sealed with."`
 	User          userCmd          `cmd:"" group:"admin" help:"People, their passwords and codes."`
 	Application   applicationCmd   `cmd:"" aliases:"app" group:"admin" help:"Relying parties and their API keys."`
 	Device        deviceCmd        `cmd:"" group:"admin" help:"Enrolled authenticators."`

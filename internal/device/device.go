@@ -81,14 +81,15 @@ func (s *Service) Load(tx interface {
 }
 
 // Current re-reads, inside the transaction that is to act on it, a device whose signature was
-// checked before. It returns Unauthenticated if the device is gone or its key is another one by
-// now, and Forbidden device_revoked if it may say nothing any more.
+// checked before. It returns Unauthenticated if the device is gone, its key is another one by now
+// or its realm is disabled, and Forbidden device_revoked if it may say nothing any more.
 func (s *Service) Current(tx interface {
 	Device(id mfa.DeviceID) (store.Device, error)
 }, seen store.Device,
 ) (store.Device, error) {
 	d, err := tx.Device(seen.ID)
-	if errors.Is(err, store.ErrNotFound) || (err == nil && (d.Realm != seen.Realm || d.Thumbprint != seen.Thumbprint)) {
+	if errors.Is(err, store.ErrNotFound) ||
+		(err == nil && (d.Realm != seen.Realm || d.Thumbprint != seen.Thumbprint || d.RealmDisabledAt != 0)) {
 		return store.Device{}, mfa.Errorf(mfa.Unauthenticated, mfa.ReasonSignature, "The message is not signed by a key that is known here.")
 	}
 	if err != nil {

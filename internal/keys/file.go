@@ -49,21 +49,35 @@ func loadRoot(path string) ([]byte, error) {
 
 // storeRoot writes a root that is there wholly and durably or not at all, and never
 // replaces one: sealed rows could not be opened again.
-func storeRoot(path string, root []byte) (err error) {
+func storeRoot(path string, root []byte) error {
+	return writeRoot(path, root, func(made string) error {
+		if err := os.Link(made, path); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		return os.Remove(made)
+	})
+}
+
+// replaceRoot puts a root in the place of the one that it was made from.
+func replaceRoot(path string, root []byte) error {
+	return writeRoot(path, root, func(made string) error { return os.Rename(made, path) })
+}
+
+func writeRoot(path string, root []byte, place func(made string) error) error {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, ".seal-*") // made with mode 0600
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
 	_, err = f.Write(root)
 	if err == nil {
 		err = f.Sync()
 	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = place(f.Name())
 	}
-	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err != nil {
+		_ = os.Remove(f.Name()) // of no use to anybody; gone already if it was put into place
 		return err
 	}
 	d, err := os.Open(dir)

@@ -2,7 +2,9 @@
 // derives what must be the same on every node without being stored.
 //
 // All of it hangs on one root, a JSON document with two Tink keysets: one seals (AEAD), the
-// other derives (PRF). The root is in a file or comes from the environment or a key
+// other derives (PRF). The sealing keys can be replaced ([AddSealKey], [Ring.UseSealKey],
+// [KeepSealKey]); the deriving key stays for the life of an installation, since the ids and digests
+// that it gave are in the database. The root is in a file or comes from the environment or a key
 // service as bytes. Whoever has the database without the root has no private key, seed or
 // token; whoever has the root without the database has nothing to open with it. The
 // realms' signing keys are rows: this package makes, seals, opens and uses them, and the
@@ -11,11 +13,13 @@ package keys
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base32"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -23,7 +27,6 @@ import (
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/tink-crypto/tink-go/v2/prf"
-	"github.com/tink-crypto/tink-go/v2/tink"
 )
 
 // rootVersion is the form of the root document. Another one is refused.
@@ -40,11 +43,17 @@ type Config struct {
 	File string
 	// Create makes a new root if there is no file. Its folder must exist.
 	Create bool
+	// Places tells whether values may be sealed for a column. The server lists those which it seals
+	// again when the sealing key is replaced, and takes no other. nil takes all.
+	Places func(table, column string) bool
 }
 
 // Ring seals, signs and derives. It may be used by several goroutines.
 type Ring struct {
-	sealer   tink.AEAD
+	file     string // of the root, "" when it was given
+	places   func(table, column string) bool
+	swap     sync.Mutex
+	sealing  atomic.Pointer[sealing]
 	deriver  *prf.Set
 	nonceKey []byte
 
@@ -55,9 +64,9 @@ type Ring struct {
 // Open reads the root, or makes it if that is allowed. The error wraps [fs.ErrNotExist] if
 // there is no file.
 func Open(c Config) (*Ring, error) {
-	root := c.Root
+	root, file := c.Root, ""
 	if len(root) == 0 {
-		if c.File == "" {
+		if file = c.File; file == "" {
 			return nil, errors.New("open keyring: neither a root nor a file is given")
 		}
 		var err error
@@ -65,10 +74,13 @@ func Open(c Config) (*Ring, error) {
 			return nil, fmt.Errorf("open keyring: %w", err)
 		}
 	}
-	r, err := parseRoot(root)
+	sealers, deriver, err := parseRoot(root)
 	if err != nil {
 		return nil, fmt.Errorf("open keyring: %w", err)
 	}
+	r := &Ring{file: file, places: c.Places, deriver: deriver, signers: make(map[signerID]*Signer)}
+	r.sealing.Store(sealers)
+	r.nonceKey = r.Derive("nonce", nil, 32)
 	return r, nil
 }
 
@@ -113,31 +125,35 @@ func newKeyset(h *keyset.Handle, err error) (jsontext.Value, error) {
 // quote it.
 var errRoot = errors.New("root is not a valid key document")
 
-func parseRoot(root []byte) (*Ring, error) {
+func parseRoot(root []byte) (*sealing, *prf.Set, error) {
 	var d rootDocument
 	if err := json.Unmarshal(root, &d, json.RejectUnknownMembers(true)); err != nil {
-		return nil, errRoot
+		return nil, nil, errRoot
 	}
 	if d.V != rootVersion {
-		return nil, fmt.Errorf("root has version %d, this program knows %d", d.V, rootVersion)
+		return nil, nil, fmt.Errorf("root has version %d, this program knows %d", d.V, rootVersion)
 	}
-	sealing, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewReader(d.AEAD)))
+	sealers, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewReader(d.AEAD)))
 	if err != nil {
-		return nil, errRoot
+		return nil, nil, errRoot
 	}
 	deriving, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewReader(d.PRF)))
 	if err != nil {
-		return nil, errRoot
+		return nil, nil, errRoot
 	}
-	r := &Ring{signers: make(map[signerID]*Signer)}
-	if r.sealer, err = aead.New(sealing); err != nil {
-		return nil, errRoot
+	s, err := newSealing(sealers)
+	if err != nil {
+		return nil, nil, errRoot
 	}
-	if r.deriver, err = prf.NewPRFSet(deriving); err != nil {
-		return nil, errRoot
+	deriver, err := prf.NewPRFSet(deriving)
+	if err != nil {
+		return nil, nil, errRoot
 	}
-	r.nonceKey = r.Derive("nonce", nil, 32)
-	return r, nil
+	// Two documents belong together if they derive the same, however their keys are written.
+	if s.derived, err = deriver.ComputePrimaryPRF(Encode("nod derived value 1", "root"), sha256.Size); err != nil {
+		return nil, nil, errRoot
+	}
+	return s, deriver, nil
 }
 
 // AAD names the one place where a sealed value may stand. All members are required, so a
@@ -163,7 +179,11 @@ func (r *Ring) Seal(plain []byte, ad AAD) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
-	sealed, err := r.sealer.Encrypt(plain, place)
+	if r.places != nil && !r.places(ad.Table, ad.Column) {
+		return nil, fmt.Errorf("seal: the column %s.%s is not among those that are sealed again when the key is replaced", ad.Table, ad.Column)
+	}
+	s := r.sealing.Load()
+	sealed, err := s.sealers[s.use].Encrypt(plain, place)
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
@@ -176,7 +196,7 @@ func (r *Ring) Open(sealed []byte, ad AAD) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open sealed value: %w", err)
 	}
-	plain, err := r.sealer.Decrypt(sealed, place)
+	plain, err := r.sealing.Load().opener.Decrypt(sealed, place)
 	if err != nil {
 		return nil, ErrSealed
 	}

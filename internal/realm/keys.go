@@ -175,9 +175,10 @@ func (s *Service) rotatePrompt(tx Tx, realm mfa.RealmID, issuer string) (protoco
 	return s.putSet(tx, issuer, set.Serial+1, next, fresh)
 }
 
-// RotateGrant makes a grant key that signs a day from now, when the one before it stops. It
-// returns NotFound.
-func (s *Service) RotateGrant(tx Tx, realm mfa.RealmID) error {
+// RotateGrant makes a grant key that signs a day from now, when the one before it stops. In an
+// emergency the new key signs at once and every other one leaves the JWKS: what it signed before is
+// believed by nobody who reads that again. It returns NotFound.
+func (s *Service) RotateGrant(tx Tx, realm mfa.RealmID, emergency bool) error {
 	all, err := tx.Keys(realm, grantKeys)
 	if err != nil {
 		return fmt.Errorf("list grant keys of %s: %w", realm, err)
@@ -186,11 +187,15 @@ func (s *Service) RotateGrant(tx Tx, realm mfa.RealmID) error {
 		return mfa.ErrNotFound()
 	}
 	from := tx.Now().Add(Published)
+	retired := from
+	if emergency {
+		from, retired = tx.Now(), tx.Now().Add(-Published)
+	}
 	for _, k := range all {
-		if k.RetiredAt != 0 {
+		if k.RetiredAt != 0 && (!emergency || k.RetiredAt <= retired) {
 			continue
 		}
-		k.RetiredAt = from
+		k.RetiredAt = retired
 		if err := tx.PutKey(k); err != nil {
 			return fmt.Errorf("retire key %s: %w", k.KID, err)
 		}

@@ -48,6 +48,8 @@ type Config struct {
 type Service struct {
 	c    Config
 	base atomic.Pointer[string] // the default realm's issuer
+
+	hosts atomic.Pointer[map[string]mfa.RealmID]
 }
 
 // New makes a Service. Ensure comes next.
@@ -61,6 +63,7 @@ func New(c Config) (*Service, error) {
 	}
 	s := &Service{c: c}
 	s.base.Store(&c.PublicURL)
+	s.hosts.Store(&map[string]mfa.RealmID{})
 	return s, nil
 }
 
@@ -78,7 +81,7 @@ func (s *Service) Ensure(ctx context.Context) error {
 		return fmt.Errorf("prepare realms: %w", err)
 	}
 	s.base.Store(&base)
-	return nil
+	return s.ReadHosts(ctx)
 }
 
 func (s *Service) ensure(tx Tx) (base string, err error) {
@@ -184,28 +187,33 @@ func validName(s string) bool {
 
 // Info is what is told about a realm.
 type Info struct {
-	ID        mfa.RealmID
-	Issuer    string
-	CreatedAt mfa.Instant
-	KeySet    protocol.Keys // the newest
-	Pin       string        // by which an enrolment link names it
+	ID         mfa.RealmID
+	Issuer     string
+	Hosts      []string // that belong to it
+	CreatedAt  mfa.Instant
+	DisabledAt mfa.Instant   // 0 while enabled
+	KeySet     protocol.Keys // the newest
+	Pin        string        // by which an enrolment link names it
 }
 
 // Current tells about one realm. It returns NotFound.
 func (s *Service) Current(ctx context.Context, name mfa.RealmID) (Info, error) {
 	var out Info
 	err := s.c.Store.View(ctx, func(tx store.Tx) error {
-		row, err := tx.Realm(name)
-		if errors.Is(err, store.ErrNotFound) {
-			return mfa.ErrNotFound()
-		}
-		if err != nil {
-			return fmt.Errorf("read realm %s: %w", name, err)
-		}
-		out, err = s.info(tx, row)
+		var err error
+		out, err = s.Info(tx, name)
 		return err
 	})
 	return out, err
+}
+
+// Info tells about one realm, inside the caller's transaction. It returns NotFound.
+func (s *Service) Info(tx Tx, name mfa.RealmID) (Info, error) {
+	row, err := get(tx, name)
+	if err != nil {
+		return Info{}, err
+	}
+	return s.info(tx, row)
 }
 
 // List tells about every realm.
@@ -238,5 +246,8 @@ func (s *Service) info(tx Reader, row store.Realm) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	return Info{ID: row.ID, Issuer: s.Issuer(row.ID), CreatedAt: row.CreatedAt, KeySet: set, Pin: pin}, nil
+	return Info{
+		ID: row.ID, Issuer: s.Issuer(row.ID), Hosts: row.Hosts, CreatedAt: row.CreatedAt, DisabledAt: row.DisabledAt,
+		KeySet: set, Pin: pin,
+	}, nil
 }

@@ -245,7 +245,7 @@ func TestUnknownRealm(t *testing.T) {
 		"KeySet":       func(tx store.Tx) error { _, _, err := w.KeySet(tx, "none"); return err },
 		"Pin":          func(tx store.Tx) error { _, err := w.Pin(tx, "none"); return err },
 		"RotatePrompt": func(tx store.Tx) error { _, err := w.RotatePrompt(tx, "none"); return err },
-		"RotateGrant":  func(tx store.Tx) error { return w.RotateGrant(tx, "none") },
+		"RotateGrant":  func(tx store.Tx) error { return w.RotateGrant(tx, "none", false) },
 	} {
 		if err := w.try(fn); mfa.CodeOf(err) != mfa.NotFound {
 			t.Errorf("%s: %v", name, err)
@@ -323,7 +323,7 @@ func TestRotateGrant(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	rotate := func() string {
-		w.update(func(tx store.Tx) error { return w.RotateGrant(tx, mfa.DefaultRealm) })
+		w.update(func(tx store.Tx) error { return w.RotateGrant(tx, mfa.DefaultRealm, false) })
 		kids := w.published(mfa.DefaultRealm)
 		return kids[len(kids)-1]
 	}

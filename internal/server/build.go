@@ -24,7 +24,6 @@ import (
 	"github.com/nodauth/nod/internal/front/rest"
 	"github.com/nodauth/nod/internal/guard"
 	"github.com/nodauth/nod/internal/keys"
-	"github.com/nodauth/nod/internal/mfa"
 	"github.com/nodauth/nod/internal/policy"
 	"github.com/nodauth/nod/internal/realm"
 	"github.com/nodauth/nod/internal/replay"
@@ -79,7 +78,7 @@ func (s *Server) build(ctx context.Context, ring *keys.Ring) (p parts, err error
 	}
 	gate := guard.NewGate(guard.Rates{
 		PerApplication: rate.Limit(s.c.Limits.CreatePerApplication), PerAddress: rate.Limit(s.c.Limits.CreatePerAddress),
-		Burst: guard.DefaultRates().Burst,
+		Burst: guard.DefaultRates().Burst, LivePerRealm: s.c.Limits.LivePerRealm,
 	})
 	p.pipeline, err = authn.New(authn.Config{
 		Store: s.store, Challenges: challenges, Devices: devices, Hub: s.hub, Factors: p.factors, Users: users,
@@ -88,15 +87,22 @@ func (s *Server) build(ctx context.Context, ring *keys.Ring) (p parts, err error
 	if err != nil {
 		return parts{}, err
 	}
+	sealing, err := realm.NewSealing(ring, s.node())
+	if err != nil {
+		return parts{}, err
+	}
 	p.accounts, err = account.New(account.Config{
 		Store: s.store, Challenges: challenges, Devices: devices, Factors: p.factors,
-		Realms: p.realms, Policies: p.policies, PublicURL: s.urls[0],
+		Realms: p.realms, Policies: p.policies, Sealing: sealing, PublicURL: s.urls[0],
 	})
 	if err != nil {
 		return parts{}, err
 	}
 	if err := p.realms.Ensure(ctx); err != nil {
 		return parts{}, fmt.Errorf("default realm: %w", err)
+	}
+	if err := p.accounts.FollowSeal(ctx); err != nil { // before anything is sealed
+		return parts{}, fmt.Errorf("sealing key: %w", err)
 	}
 	return p, s.firstKey(ctx, p)
 }
@@ -129,8 +135,9 @@ func (s *Server) fronts(ring *keys.Ring, p parts) (http.Handler, error) {
 		return nil, err
 	}
 	mux := http.NewServeMux()
+	shares := httpkit.NewShares(s.c.Limits.shares())
 	d, err := devicefront.New(devicefront.Config{
-		Pipeline: p.pipeline, Accounts: p.accounts, Ring: ring, Logger: s.log, URLs: s.urls,
+		Pipeline: p.pipeline, Accounts: p.accounts, Realms: p.realms, Shares: shares, Ring: ring, Logger: s.log, URLs: s.urls,
 		Authenticator: s.c.Authenticator, Now: s.now,
 	})
 	if err != nil {
@@ -138,7 +145,7 @@ func (s *Server) fronts(ring *keys.Ring, p parts) (http.Handler, error) {
 	}
 	d.Mount(mux)
 	l, err := login.New(login.Config{
-		Pipeline: p.pipeline, Ring: ring, Logger: s.log, Realm: mfa.DefaultRealm, URLs: s.urls, Now: s.now,
+		Pipeline: p.pipeline, Ring: ring, Logger: s.log, Realms: p.realms, URLs: s.urls, Now: s.now,
 	})
 	if err != nil {
 		return nil, err
@@ -146,7 +153,7 @@ func (s *Server) fronts(ring *keys.Ring, p parts) (http.Handler, error) {
 	l.Mount(mux)
 	r, err := rest.New(rest.Config{
 		Pipeline: p.pipeline, Accounts: p.accounts, Applications: p.applications, Realms: p.realms, Events: p.events,
-		Policies: p.policies, Replays: p.replays, Ring: ring, Logger: s.log,
+		Policies: p.policies, Replays: p.replays, Shares: shares, Ring: ring, Logger: s.log,
 	})
 	if err != nil {
 		return nil, err

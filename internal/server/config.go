@@ -75,11 +75,14 @@ type Log struct {
 
 // Limits bounds what callers can cost.
 type Limits struct {
-	HashSlots            int           `yaml:"hash_slots" help:"password hashes computed at once; the number of processors if 0"`
-	Waiting              int           `yaml:"waiting" help:"requests in progress at once, waiting ones among them"`
-	CreatePerApplication float64       `yaml:"create_per_application" help:"challenges a second that one application may make, per node"`
-	CreatePerAddress     float64       `yaml:"create_per_address" help:"challenges a second that one application may make for one address, per node"`
-	StopGrace            time.Duration `yaml:"stop_grace" help:"time for requests in progress when the server stops"`
+	HashSlots             int           `yaml:"hash_slots" help:"password hashes computed at once; the number of processors if 0"`
+	Waiting               int           `yaml:"waiting" help:"requests in progress at once, waiting ones among them"`
+	WaitingPerApplication int           `yaml:"waiting_per_application" help:"of those, requests of one application; half of waiting if 0"`
+	WaitingPerRealm       int           `yaml:"waiting_per_realm" help:"of those, requests of one realm; three quarters of waiting if 0"`
+	LivePerRealm          int           `yaml:"live_per_realm" help:"challenges in progress at once in one realm"`
+	CreatePerApplication  float64       `yaml:"create_per_application" help:"challenges a second that one application may make, per node"`
+	CreatePerAddress      float64       `yaml:"create_per_address" help:"challenges a second that one application may make for one address, per node"`
+	StopGrace             time.Duration `yaml:"stop_grace" help:"time for requests in progress when the server stops"`
 }
 
 // DefaultConfig is the configuration of a local server.
@@ -90,7 +93,7 @@ func DefaultConfig() Config {
 		TLS:     TLS{ACME: ACME{Directory: "https://acme-v02.api.letsencrypt.org/directory"}},
 		Log:     Log{Level: "info", Format: "text"},
 		Limits: Limits{
-			Waiting: 50_000, CreatePerApplication: 5000, CreatePerAddress: 50, StopGrace: 10 * time.Second,
+			Waiting: 50_000, LivePerRealm: 200_000, CreatePerApplication: 5000, CreatePerAddress: 50, StopGrace: 10 * time.Second,
 		},
 	}
 }
@@ -268,7 +271,7 @@ func (c Config) checkRest() error {
 	}
 	l := c.Limits
 	positive := l.CreatePerApplication > 0 && l.CreatePerAddress > 0 // which not-a-number is not
-	if l.HashSlots < 0 || l.Waiting < 1 || !positive || l.StopGrace < 0 {
+	if l.HashSlots < 0 || l.Waiting < 1 || l.WaitingPerApplication < 0 || l.WaitingPerRealm < 0 || l.LivePerRealm < 1 || !positive || l.StopGrace < 0 {
 		return errors.New("limits: values must be positive")
 	}
 	return nil
@@ -313,6 +316,18 @@ func (c Config) proxies() ([]netip.Prefix, error) {
 		out = append(out, p.Masked())
 	}
 	return out, nil
+}
+
+// shares gives how many of the places for requests in progress one realm and one application have.
+func (l Limits) shares() (perRealm, perApplication int) {
+	perRealm, perApplication = l.WaitingPerRealm, l.WaitingPerApplication
+	if perRealm == 0 {
+		perRealm = max(1, l.Waiting/4*3)
+	}
+	if perApplication == 0 {
+		perApplication = max(1, l.Waiting/2)
+	}
+	return perRealm, perApplication
 }
 
 func (c Config) level() (slog.Level, error) {

@@ -167,6 +167,9 @@ func (s *Server) ready(ctx context.Context) error {
 	if s.stopping.Err() != nil {
 		return errors.New("stopping")
 	}
+	if s.lacksKey.Load() {
+		return errors.New("the sealing key document lacks the key that seals: give this node the document of the others")
+	}
 	if s.certificates != nil {
 		if err := s.certificates.State().Ready(s.now()); err != nil {
 			return err

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/nodauth/nod/internal/bus"
@@ -27,6 +28,7 @@ import (
 	"github.com/nodauth/nod/internal/store"
 	"github.com/nodauth/nod/internal/store/sqlstore"
 	"github.com/nodauth/nod/internal/telemetry"
+	"github.com/nodauth/nod/internal/wire/sealed"
 )
 
 // resyncOver is how long the waiters of a node are spread when wake-ups may have been lost.
@@ -65,6 +67,7 @@ type Server struct {
 
 	certificates certificates // nil for plain HTTP
 	installation string       // id that all nodes of the installation have
+	lacksKey     atomic.Bool  // the node does not hold the key with which others seal
 }
 
 // New reads keys, opens the database and the listeners, and builds every part. Run starts it, and
@@ -161,14 +164,14 @@ func (s *Server) localURLs() []string {
 // share the key: one that is not the database's is found when the default realm is read.
 func (s *Server) openRing() (*keys.Ring, error) {
 	if !s.c.SealKey.IsZero() {
-		ring, err := keys.Open(keys.Config{Root: s.c.SealKey.Bytes()})
+		ring, err := keys.Open(keys.Config{Root: s.c.SealKey.Bytes(), Places: sealed.Places()})
 		if err != nil {
 			return nil, fmt.Errorf("seal_key: %w", err)
 		}
 		return ring, nil
 	}
-	file := filepath.Join(s.c.DataDir, "seal.json")
-	ring, err := keys.Open(keys.Config{File: file, Create: true})
+	file := s.c.sealFile()
+	ring, err := keys.Open(keys.Config{File: file, Create: true, Places: sealed.Places()})
 	if err != nil {
 		return nil, fmt.Errorf("sealing key %s: %w", file, err)
 	}
@@ -245,6 +248,8 @@ func (s *Server) schedule(p parts, handler http.Handler, ring *keys.Ring) {
 	g.Go("notes", p.pipeline.RunNotes)
 	g.Go("expiry", p.pipeline.RunExpiry)
 	g.Go("wake sweep", p.pipeline.RunWakeSweep)
+	g.Go("quota", p.pipeline.RunQuota)
+	g.Go("sealing", s.sealing(ring, p))
 	g.Go("housekeeping", s.housekeeping(p))
 	if s.ops != nil {
 		s.serve("operations", s.ops, s.operations(), nil)

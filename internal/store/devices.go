@@ -18,6 +18,8 @@ type Device struct {
 	EndedAt    mfa.Instant // revoked or refused
 	SeenAt     mfa.Instant // written at most once an hour
 	Version    int64
+
+	RealmDisabledAt mfa.Instant // of its realm, 0 while that is enabled; told by Device alone, never written
 }
 
 // Devices reads and writes authenticators.

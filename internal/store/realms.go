@@ -7,6 +7,8 @@ type Realm struct {
 	ID         mfa.RealmID
 	CreatedAt  mfa.Instant
 	DisabledAt mfa.Instant // 0 while enabled
+	Hosts      []string    // that belong to it, with their port where it is not the usual one
+	Version    int64
 }
 
 // Key is a signing key of a realm. Its private part is sealed with the row's identity.
@@ -34,6 +36,8 @@ type Realms interface {
 	Realm(id mfa.RealmID) (Realm, error)
 	ListRealms() ([]Realm, error)
 	InsertRealm(Realm) error
+	// PutRealm writes DisabledAt and Hosts.
+	PutRealm(Realm) error
 
 	InsertKey(Key) error
 	// PutKey writes ActiveAt and RetiredAt.

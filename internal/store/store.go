@@ -94,6 +94,7 @@ type Tx interface {
 	Attempts
 	Webhooks
 	Certificates
+	Sealed
 }
 
 // WakeUser is the key of everything that concerns a user's devices.

@@ -75,6 +75,8 @@ type Application struct {
 	DisabledAt   mfa.Instant
 	CreatedAt    mfa.Instant
 	Version      int64
+
+	RealmDisabledAt mfa.Instant // of its realm, 0 while that is enabled; told by Application alone, never written
 }
 
 // APIKey is one credential of an application. The key itself is kept nowhere.

@@ -12,6 +12,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +23,7 @@ import (
 	"github.com/nodauth/nod/internal/front/httpkit"
 	"github.com/nodauth/nod/internal/keys"
 	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/realm"
 	"github.com/nodauth/nod/internal/wire/cursor"
 	"github.com/nodauth/nod/protocol"
 )
@@ -40,6 +43,8 @@ const (
 type Config struct {
 	Pipeline      *authn.Service
 	Accounts      *account.Service
+	Realms        *realm.Service
+	Shares        *httpkit.Shares // of the places for requests in progress
 	Ring          *keys.Ring
 	Logger        *slog.Logger
 	URLs          []string // public URLs, without a slash at the end; the first is told to authenticators
@@ -55,7 +60,7 @@ type Front struct {
 
 // New makes a Front.
 func New(c Config) (*Front, error) {
-	if c.Pipeline == nil || c.Accounts == nil || c.Ring == nil || c.Logger == nil || len(c.URLs) == 0 || c.Now == nil {
+	if c.Pipeline == nil || c.Accounts == nil || c.Realms == nil || c.Shares == nil || c.Ring == nil || c.Logger == nil || len(c.URLs) == 0 || c.Now == nil {
 		return nil, errors.New("front/device: a member of Config is missing")
 	}
 	return &Front{c: c, cursor: cursor.New(c.Ring.Derive("device-history-cursor", nil, 32))}, nil
@@ -143,12 +148,32 @@ func (f *Front) read(r *http.Request, typ protocol.Type) (*protocol.Message, err
 	if err != nil {
 		return nil, refusal(err)
 	}
-	urls := make([]string, len(f.c.URLs))
-	for i, u := range f.c.URLs {
-		urls[i] = u + typ.Path()
+	var urls []string
+	for _, u := range slices.Concat(f.c.URLs, f.c.Realms.URLs()) {
+		urls = append(urls, u+typ.Path())
 	}
 	return m, refusal(m.CheckURL(urls...))
 }
+
+// at gives the realm to which the host belongs that the request came to or was signed for, "" if
+// that is none's. Of two that differ it gives one that no realm has.
+func (f *Front) at(r *http.Request, m *protocol.Message) mfa.RealmID {
+	came := f.c.Realms.At(r.Host)
+	u, err := url.Parse(m.Header.URL)
+	if err != nil {
+		return nowhere // checked, so it does not happen
+	}
+	switch signed := f.c.Realms.At(u.Host); {
+	case came == "" || came == signed:
+		return signed
+	case signed == "":
+		return came
+	}
+	return nowhere
+}
+
+// nowhere is no realm's name.
+const nowhere mfa.RealmID = "/"
 
 // refusal maps the protocol's errors to answers.
 func refusal(err error) error {
@@ -170,6 +195,9 @@ func (f *Front) signed(typ protocol.Type, h handler) http.Handler {
 			return reply{}, err
 		}
 		d, key, err := f.c.Accounts.Identify(r.Context(), m.Header.KeyID)
+		if at := f.at(r, m); err == nil && at != "" && at != d.Realm { // as if there were no such device
+			d, err = account.Speaker{}, refusal(protocol.ErrSignature)
+		}
 		if err != nil && mfa.CodeOf(err) != mfa.Unauthenticated {
 			return reply{}, err
 		}
@@ -186,6 +214,11 @@ func (f *Front) signed(typ protocol.Type, h handler) http.Handler {
 		if err := m.Verify(key); err != nil {
 			return reply{}, refusal(err)
 		}
+		release, err := f.c.Shares.Take(string(d.Realm), "")
+		if err != nil {
+			return reply{}, err
+		}
+		defer release()
 		ctx := audit.With(r.Context(), audit.Origin{
 			Actor: mfa.ActorUser, By: string(d.ID), Address: httpkit.Address(r), Request: httpkit.RequestID(r),
 		})
@@ -193,12 +226,16 @@ func (f *Front) signed(typ protocol.Type, h handler) http.Handler {
 	})
 }
 
-func (f *Front) wellKnown(*http.Request, http.Header) (reply, error) {
+func (f *Front) wellKnown(r *http.Request, _ http.Header) (reply, error) {
+	here := f.c.URLs[0]
+	if f.c.Realms.At(r.Host) != "" {
+		here = f.c.Realms.URL(r.Host)
+	}
 	a := f.c.Authenticator
 	if a == "" {
-		a = f.c.URLs[0]
+		a = here
 	}
-	return ok(protocol.WellKnown{V: protocol.Version, DeviceURL: f.c.URLs[0], AuthenticatorURL: a})
+	return ok(protocol.WellKnown{V: protocol.Version, DeviceURL: here, AuthenticatorURL: a})
 }
 
 // handler takes a message whose signature was checked.

@@ -36,7 +36,7 @@ func (f *Front) enrol(r *http.Request, _ http.Header) (reply, error) {
 		return reply{}, refusal(err)
 	}
 	ctx := audit.With(r.Context(), audit.Origin{Actor: mfa.ActorUser, Address: httpkit.Address(r), Request: httpkit.RequestID(r)})
-	enrolled, err := f.c.Accounts.Claim(ctx, e, *m.Header.JWK)
+	enrolled, err := f.c.Accounts.Claim(ctx, f.at(r, m), e, *m.Header.JWK)
 	if err != nil {
 		return reply{}, err
 	}

@@ -1,6 +1,9 @@
 // Package login is the front of the login origin. It holds what a sign-in page needs of the server
 // before it asks for a challenge: a browser proves the key that it keeps under this origin, and
 // gets a proof to hand on.
+//
+// The address says which realm people sign in to: a host that belongs to a realm, a path below
+// /r/NAME, or else the default realm. A nonce and a proof of one realm are worth nothing in another.
 package login
 
 import (
@@ -15,6 +18,7 @@ import (
 	"github.com/nodauth/nod/internal/front/httpkit"
 	"github.com/nodauth/nod/internal/keys"
 	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/realm"
 	"github.com/nodauth/nod/protocol"
 )
 
@@ -28,8 +32,8 @@ type Config struct {
 	Pipeline *authn.Service
 	Ring     *keys.Ring
 	Logger   *slog.Logger
-	Realm    mfa.RealmID // that this origin signs people in to
-	URLs     []string    // public URLs, without a slash at the end
+	Realms   *realm.Service
+	URLs     []string // public URLs, without a slash at the end
 	Now      func() time.Time
 }
 
@@ -38,7 +42,7 @@ type Front struct{ c Config }
 
 // New makes a Front.
 func New(c Config) (*Front, error) {
-	if c.Pipeline == nil || c.Ring == nil || c.Logger == nil || c.Realm == "" || len(c.URLs) == 0 || c.Now == nil {
+	if c.Pipeline == nil || c.Ring == nil || c.Logger == nil || c.Realms == nil || len(c.URLs) == 0 || c.Now == nil {
 		return nil, errors.New("front/login: every member of Config is required")
 	}
 	return &Front{c: c}, nil
@@ -47,7 +51,7 @@ func New(c Config) (*Front, error) {
 // Mount adds the routes.
 func (f *Front) Mount(mux *http.ServeMux) {
 	limit := httpkit.Limit{Bytes: protocol.MaxMessage, Time: bodyTime}
-	mux.Handle("POST "+protocol.PathBrowserProofs, httpkit.Body(f.c.Logger, limit, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	prove := httpkit.Body(f.c.Logger, limit, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		proof, err := f.prove(r, w.Header())
 		if err != nil {
@@ -56,7 +60,45 @@ func (f *Front) Mount(mux *http.ServeMux) {
 		}
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(protocol.ProofAnswer{Proof: proof}) // the caller is gone if this fails
-	})))
+	}))
+	mux.Handle("POST "+protocol.PathBrowserProofs, prove)
+	mux.Handle("POST "+realmPrefix+"{realm}"+protocol.PathBrowserProofs, prove)
+}
+
+// realmPrefix is what the paths of a realm begin with, before its name.
+const realmPrefix = "/r/"
+
+// where gives the realm that the request's address names, and the addresses for which its message
+// may be signed. It returns NotFound for a realm that does not exist, is disabled, or is not served
+// at this host.
+func (f *Front) where(r *http.Request) (mfa.RealmID, []string, error) {
+	in, named := f.c.Realms.At(r.Host), mfa.RealmID(r.PathValue("realm"))
+	urls := f.c.URLs
+	if in != "" {
+		urls = []string{f.c.Realms.URL(r.Host)}
+	}
+	path := protocol.PathBrowserProofs
+	switch {
+	case named != "":
+		if in != "" && in != named {
+			return "", nil, mfa.ErrNotFound()
+		}
+		in, path = named, realmPrefix+string(named)+path
+	case in == "":
+		in = mfa.DefaultRealm
+	}
+	on, err := f.c.Realms.Enabled(r.Context(), in)
+	if err != nil {
+		return "", nil, err
+	}
+	if !on {
+		return "", nil, mfa.ErrNotFound()
+	}
+	out := make([]string, len(urls))
+	for i, u := range urls {
+		out[i] = u + path
+	}
+	return in, out, nil
 }
 
 // prove checks the browser's signature and gives a proof, the same for every name.
@@ -76,14 +118,14 @@ func (f *Front) prove(r *http.Request, header http.Header) (string, error) {
 	if err != nil {
 		return "", mfa.Errorf(mfa.Invalid, mfa.ReasonMalformed, "The message is malformed: %s", err.Error())
 	}
-	urls := make([]string, len(f.c.URLs))
-	for i, u := range f.c.URLs {
-		urls[i] = u + protocol.PathBrowserProofs
+	in, urls, err := f.where(r)
+	if err != nil {
+		return "", err
 	}
 	thumbprint := m.Header.JWK.Thumbprint()
 	now := f.c.Now()
-	header.Set(protocol.NonceHeader, f.c.Ring.Nonce(noncePurpose, string(f.c.Realm), thumbprint, now))
-	if m.NonceMissing() || !f.c.Ring.CheckNonce(m.Header.Nonce, noncePurpose, string(f.c.Realm), thumbprint, now) {
+	header.Set(protocol.NonceHeader, f.c.Ring.Nonce(noncePurpose, string(in), thumbprint, now))
+	if m.NonceMissing() || !f.c.Ring.CheckNonce(m.Header.Nonce, noncePurpose, string(in), thumbprint, now) {
 		return "", mfa.Errorf(mfa.Unauthenticated, mfa.ReasonStaleNonce, "Send the message again with the nonce in %s.", protocol.NonceHeader)
 	}
 	if _, err := m.VerifySelf(); err != nil || m.CheckURL(urls...) != nil {
@@ -93,5 +135,5 @@ func (f *Front) prove(r *http.Request, header http.Header) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return f.c.Pipeline.ProveBrowser(r.Context(), f.c.Realm, b.User, thumbprint, jwk)
+	return f.c.Pipeline.ProveBrowser(r.Context(), in, b.User, thumbprint, jwk)
 }

@@ -85,10 +85,13 @@ func (h *Handler) createEnrolment(ctx context.Context, c *call, in newEnrolmentS
 	})
 }
 
-// enrolment reads one that the caller may know of: any for an administrator, else its own.
+// enrolment reads one that the caller may know of: any for an administrator, else what a user asked
+// for through this application. What an administrator began is for administrators to confirm, even
+// if the application is the same.
 func (h *Handler) enrolment(ctx context.Context, c *call) (account.Enrolment, error) {
 	e, err := h.c.Accounts.Enrolment(ctx, c.by.Realm, mfa.EnrolmentID(c.path("id")))
-	if err == nil && e.Asker != c.by.Application.ID && !c.by.Has(application.Administer) {
+	own := e.Asker == c.by.Application.ID && e.By == mfa.ActorUser
+	if err == nil && !own && !c.by.Has(application.Administer) {
 		err = mfa.ErrNotFound()
 	}
 	return e, err

@@ -138,13 +138,15 @@ func newServer(t *testing.T) *server {
 		Policies: policies, Gate: guard.NewGate(guard.DefaultRates()), Logger: logger,
 	})
 	must(t, err)
+	sealing, err := realm.NewSealing(ring, "node")
+	must(t, err)
 	s.accounts, err = account.New(account.Config{
-		Store: s.db, Challenges: challenges, Devices: devices, Factors: factors, Realms: realms, Policies: policies, PublicURL: publicURL,
+		Store: s.db, Challenges: challenges, Devices: devices, Factors: factors, Realms: realms, Policies: policies, Sealing: sealing, PublicURL: publicURL,
 	})
 	must(t, err)
 	s.handler, err = New(Config{
 		Pipeline: s.pipeline, Accounts: s.accounts, Applications: applications, Events: events, Realms: realms,
-		Policies: policies, Replays: replays, Ring: ring, Logger: logger,
+		Policies: policies, Replays: replays, Ring: ring, Shares: httpkit.NewShares(1000, 1000), Logger: logger,
 	})
 	must(t, err)
 	s.mux = http.NewServeMux()
@@ -333,7 +335,7 @@ func (s *server) claim(url string) (*phone, string) {
 	link, err := protocol.ParseTicketLink(url)
 	must(s.t, err)
 	private, jwk := newKey(s.t)
-	raw, err := s.accounts.Claim(s.t.Context(), protocol.Enrol{
+	raw, err := s.accounts.Claim(s.t.Context(), "", protocol.Enrol{
 		V: 1, Ticket: link.Ticket, Name: "phone", Platform: protocol.PlatformCLI, AppVersion: "1", Features: []string{},
 	}, jwk)
 	must(s.t, err)

@@ -1,10 +1,9 @@
 package rest
 
 import (
+	"strings"
 	"testing"
 
-	"github.com/nodauth/nod/internal/account"
-	"github.com/nodauth/nod/internal/application"
 	"github.com/nodauth/nod/internal/mfa"
 	"github.com/nodauth/nod/protocol"
 )
@@ -14,14 +13,9 @@ func TestRealmsDoNotSeeEachOther(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	const elsewhere mfa.RealmID = "elsewhere"
-	must(t, s.accounts.CreateRealm(t.Context(), elsewhere))
-	name := "administration"
-	a, err := s.accounts.CreateApplication(t.Context(), elsewhere, account.NewApplication{
-		ApplicationChange: account.ApplicationChange{Name: &name},
-		Scopes:            []application.Scope{application.Authenticate, application.Administer},
-	})
+	made, err := s.accounts.CreateRealm(t.Context(), elsewhere, nil)
 	must(t, err)
-	stranger := caller{a.ID, a.Secret.Reveal()}
+	stranger := caller{made.Administration.ID, made.Administration.Secret.Reveal()}
 
 	id := s.user("kim")
 	phone := s.phone(id)
@@ -57,6 +51,100 @@ func TestRealmsDoNotSeeEachOther(t *testing.T) {
 	if s.call(caller{}, "GET", jwksPath, "").text("keys.0.kid") == keys {
 		t.Error("two realms sign with one key")
 	}
+}
+
+// tourOfRealms makes a realm, uses it, and rotates keys.
+func (s *server) tourOfRealms() {
+	t := s.t
+	made := s.call(s.admin, "POST", "/v1/realms", `{"name":"shop","hosts":["shop.example:8443"]}`).is(201)
+	if made.text("realm.issuer") != publicURL+"/r/shop" || made.text("realm.hosts.0") != "shop.example:8443" || made.header.Get("Location") != "/v1/realms/shop" {
+		t.Errorf("made %s", made.body)
+	}
+	shop := caller{mfa.ApplicationID(made.text("application.id")), made.text("key.secret")}
+	s.call(s.admin, "POST", "/v1/realms", `{"name":"shop"}`).refuses(409, mfa.Conflict, mfa.ReasonNameTaken)
+	s.call(s.admin, "POST", "/v1/realms", `{"name":"Shop"}`).refuses(400, mfa.Invalid, mfa.ReasonMalformed)
+	if got := s.call(shop, "GET", "/v1/realms/shop", "").is(200).text("state"); got != "active" {
+		t.Errorf("state %s", got)
+	}
+	s.call(shop, "GET", "/v1/realms/default", "").refuses(404, mfa.NotFound, "")
+	for _, name := range []string{"shop", "default", "nowhere"} {
+		for _, act := range []string{"/disable", "/enable"} {
+			s.call(shop, "POST", "/v1/realms/"+name+act, "").refuses(403, mfa.Forbidden, mfa.ReasonScope)
+		}
+		s.call(shop, "PATCH", "/v1/realms/"+name, `{"hosts":[]}`).refuses(403, mfa.Forbidden, mfa.ReasonScope)
+	}
+	s.call(shop, "POST", "/v1/realms", `{"name":"mine"}`).refuses(403, mfa.Forbidden, mfa.ReasonScope)
+	s.call(shop, "GET", "/v1/keys/seal", "").refuses(403, mfa.Forbidden, mfa.ReasonScope)
+	s.call(shop, "POST", "/v1/keys/seal/reseal", "").refuses(403, mfa.Forbidden, mfa.ReasonScope)
+
+	for _, hosts := range []string{`["Shop.example"]`, `["shop.example:443"]`, `["shop.example."]`, `["a/b"]`, `[""]`, `["a.example","a.example"]`, `["-a.example"]`, `["[::1]:80"]`} {
+		s.call(s.admin, "PATCH", "/v1/realms/shop", `{"hosts":`+hosts+`}`).refuses(400, mfa.Invalid, mfa.ReasonMalformed)
+	}
+	own := strings.TrimPrefix(publicURL, "https://")
+	s.call(s.admin, "PATCH", "/v1/realms/shop", `{"hosts":["`+own+`"]}`).refuses(409, mfa.Conflict, mfa.ReasonNameTaken)
+	s.call(s.admin, "POST", "/v1/realms", `{"name":"other","hosts":["shop.example:8443"]}`).refuses(409, mfa.Conflict, mfa.ReasonNameTaken)
+	s.call(s.admin, "GET", "/v1/realms/other", "").refuses(404, mfa.NotFound, "")
+	s.call(s.admin, "PATCH", "/v1/realms/shop", `{"hosts":["shop.example","old.shop.example"]}`).is(200)
+	s.call(s.admin, "PATCH", "/v1/realms/nowhere", `{"hosts":[]}`).refuses(404, mfa.NotFound, "")
+
+	s.call(s.admin, "POST", "/v1/realms/default/disable", "").refuses(409, mfa.Conflict, "")
+	s.call(s.admin, "POST", "/v1/realms/nowhere/disable", "").refuses(404, mfa.NotFound, "")
+	if got := s.call(s.admin, "POST", "/v1/realms/shop/disable", "").is(200).text("state"); got != "disabled" {
+		t.Errorf("disabled is %s", got)
+	}
+	gone := s.call(shop, "GET", "/v1/users", "").refuses(401, mfa.Unauthenticated, "").problem()
+	if unknown := s.call(caller{key: "nod_sk_" + strings.Repeat("a", 32)}, "GET", "/v1/users", "").problem(); gone != unknown {
+		t.Errorf("a key of a disabled realm gets\n%s\nan unknown one\n%s", gone, unknown)
+	}
+	s.call(caller{}, "GET", "/r/shop"+jwksPath, "").is(200) // what it granted can be verified
+	s.call(s.admin, "POST", "/v1/realms/shop/enable", "").is(200)
+	s.call(shop, "GET", "/v1/users", "").is(200)
+
+	if got := s.call(shop, "POST", "/v1/keys/prompt/rotate", "").is(200); got.text("keys.0.state") != "retired" || got.text("keys.1.state") != "signs" || got.text("keys.2.state") != "next" {
+		t.Errorf("prompt keys after a rotation: %s", got.body)
+	}
+	s.call(shop, "POST", "/v1/keys/prompt/rotate", `{"emergency":true}`).refuses(400, mfa.Invalid, mfa.ReasonMalformed)
+	s.call(shop, "POST", "/v1/keys/audit/rotate", "").refuses(404, mfa.NotFound, "")
+	before := s.call(caller{}, "GET", "/r/shop"+jwksPath, "").is(200).text("keys.0.kid")
+	s.call(shop, "POST", "/v1/keys/grant/rotate", "").is(200)
+	if got := s.call(caller{}, "GET", "/r/shop"+jwksPath, "").is(200); got.get("keys.1") == nil || got.text("keys.0.kid") != before {
+		t.Errorf("a new grant key is not published beside the other: %s", got.body)
+	}
+	s.call(shop, "POST", "/v1/keys/grant/rotate", `{"emergency":true}`).is(200)
+	if got := s.call(caller{}, "GET", "/r/shop"+jwksPath, "").is(200); got.get("keys.1") != nil || got.text("keys.0.kid") == before {
+		t.Errorf("after an emergency these are published: %s", got.body)
+	}
+	s.call(shop, "GET", "/v1/keys", "").is(200).text("keys.4.kid")
+
+	must(t, s.accounts.FollowSeal(t.Context()))
+	seal := s.call(s.admin, "GET", "/v1/keys/seal", "").is(200)
+	if seal.text("walk") != "none" || seal.text("nodes.0.seals") != seal.text("key") {
+		t.Errorf("sealing %s", seal.body)
+	}
+	if got := s.call(s.admin, "POST", "/v1/keys/seal/reseal", "").is(200).text("walk"); got != "waiting" {
+		t.Errorf("asked for, the walk is %s", got)
+	}
+}
+
+// TestAdministratorsEnrolment holds that what an administrator began is confirmed by administrators
+// alone, although a key of the same application asks.
+func TestAdministratorsEnrolment(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	made := s.call(s.admin, "POST", "/v1/applications", `{"name":"both","scopes":["authenticate","administer"]}`).is(201)
+	app := mfa.ApplicationID(made.text("application.id"))
+	admin := caller{app, made.text("key.secret")}
+	lesser := caller{app, s.call(s.admin, "POST", "/v1/applications/"+string(app)+"/keys", `{"scopes":["authenticate"]}`).is(201).text("secret")}
+	path := "/v1/enrolments/" + s.call(admin, "POST", "/v1/users/"+s.user("kim")+"/enrolments", "").is(201).text("id")
+	for _, tt := range []struct{ method, path, body string }{
+		{"GET", path, ""},
+		{"POST", path + "/confirm", `{"code":"123456"}`},
+		{"POST", path + "/cancel", ""},
+	} {
+		s.call(lesser, tt.method, tt.path, tt.body).refuses(404, mfa.NotFound, "")
+	}
+	s.call(admin, "GET", path, "").is(200)
+	s.call(s.admin, "POST", path+"/cancel", "").is(200)
 }
 
 // TestDigitsBack: the digits that the device shows are typed at the login page, in three tries.

@@ -117,6 +117,14 @@ func (h *Handler) serve(e *endpoint) http.Handler {
 			h.refuse(w, r, err)
 			return
 		}
+		if e.access != public {
+			release, err := h.c.Shares.Take(string(c.by.Realm), string(c.by.Application.ID))
+			if err != nil {
+				h.refuse(w, r, err)
+				return
+			}
+			defer release()
+		}
 		httpkit.Body(h.c.Logger, httpkit.Limit{Bytes: maxBody, Time: bodyTime}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			c.r = r
 			body, err := io.ReadAll(r.Body)
@@ -172,7 +180,11 @@ func (h *Handler) who(r *http.Request) (application.Caller, error) {
 	if !found || !strings.EqualFold(scheme, "Bearer") {
 		return application.Caller{}, errNoKey()
 	}
-	return h.c.Applications.Authenticate(r.Context(), key)
+	by, err := h.c.Applications.Authenticate(r.Context(), key)
+	if err == nil && !h.c.Realms.Serves(r.Host, by.Realm) {
+		return application.Caller{}, application.ErrKey()
+	}
+	return by, err
 }
 
 func errNoKey() error {

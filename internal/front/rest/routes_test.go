@@ -26,6 +26,7 @@ func TestEveryRoute(t *testing.T) {
 	s.tourOfFactors()
 	s.tourOfApplications()
 	s.tourOfTheRest()
+	s.tourOfRealms()
 	for path, item := range s.doc.Paths.Map() {
 		for method, op := range item.Operations() {
 			if op.OperationID != "streamChallenges" && !s.seen[op.OperationID] {
@@ -277,7 +278,8 @@ func TestScopes(t *testing.T) {
 			"forgetBrowser listDevices getDevice renameDevice revokeDevice settleDevice getFactors createTOTP confirmTOTP removeTOTP " +
 			"makeBackupCodes removeBackupCodes issueBypassCode revokeBypassCode createApplication listApplications getApplication " +
 			"updateApplication disableApplication enableApplication listKeys createKey rotateKey revokeKey listPolicies " +
-			"getCurrentPolicy getPolicy applyPolicy listEvents listRealms getCurrentRealm"},
+			"getCurrentPolicy getPolicy applyPolicy listEvents listRealms getCurrentRealm " +
+			"createRealm getRealm updateRealm disableRealm enableRealm listSigningKeys rotateSigningKey getSeal reseal"},
 	} {
 		for id := range strings.FieldsSeq(a.ids) {
 			byID[id] = a.access

@@ -33,10 +33,14 @@ var (
 
 // Application implements store.Applications.
 func (t *tx) Application(realm mfa.RealmID, id mfa.ApplicationID) (store.Application, error) {
-	return keptOne(t, house, cacheKey{"application", string(realm), string(id), ""}, func() (store.Application, error) {
+	a, err := keptOne(t, house, cacheKey{"application", string(realm), string(id), ""}, func() (store.Application, error) {
 		return one(t, applicationFields, `SELECT `+applicationColumns+` FROM applications
 			WHERE realm = $1 AND id = $2`, realm, id)
 	})
+	if err == nil {
+		a.RealmDisabledAt, err = t.disabledAt(realm)
+	}
+	return a, err
 }
 
 // ApplicationByName implements store.Applications.

@@ -117,6 +117,18 @@ func (t *tx) ListedChallenges(realm mfa.RealmID, user mfa.UserID) ([]store.Chall
 		ORDER BY created_at DESC, id DESC`, realm, user)
 }
 
+// LiveInRealm implements store.Challenges. It looks at all that are live, as ApplicationLive does.
+func (t *tx) LiveInRealm(realm mfa.RealmID, n int) (int, error) {
+	decided, err := one(t, itself[int], `SELECT COUNT(*) FROM (SELECT 1 FROM challenges
+		WHERE state = 'approved' AND redeem_by > 0 AND realm || '' = $1 LIMIT $2) AS counted`, realm, limit(n))
+	if err != nil {
+		return 0, err
+	}
+	more, err := one(t, itself[int], `SELECT COUNT(*) FROM (SELECT 1 FROM challenges
+		WHERE state IN ('pending', 'answered') AND decide_by > 0 AND realm || '' = $1 LIMIT $2) AS counted`, realm, limit(n-decided))
+	return decided + more, err
+}
+
 // ApplicationLive implements store.Challenges. It looks at all that are live, of all applications, by
 // the time at which they end; the empty texts keep planners from going through all that ever were.
 func (t *tx) ApplicationLive(realm mfa.RealmID, app mfa.ApplicationID, n int) ([]store.Challenge, error) {

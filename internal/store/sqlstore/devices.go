@@ -26,9 +26,13 @@ var insertDevice = insertText("devices", deviceColumns)
 
 // Device implements store.Devices.
 func (t *tx) Device(id mfa.DeviceID) (store.Device, error) {
-	return keptOne(t, deviceScope(id), cacheKey{"device", string(id), "", ""}, func() (store.Device, error) {
+	d, err := keptOne(t, deviceScope(id), cacheKey{"device", string(id), "", ""}, func() (store.Device, error) {
 		return one(t, deviceFields, `SELECT `+deviceColumns+` FROM devices WHERE id = $1`, id)
 	})
+	if err == nil {
+		d.RealmDisabledAt, err = t.disabledAt(d.Realm)
+	}
+	return d, err
 }
 
 // deviceScope is the scope of a device whose user is not known yet.

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/nodauth/nod/internal/mfa"
@@ -8,13 +9,15 @@ import (
 )
 
 const (
-	realmColumns  = `realm, created_at, disabled_at`
+	realmColumns  = `realm, created_at, disabled_at, hosts, version`
 	keyColumns    = `realm, purpose, kid, public, sealed, created_at, active_at, retired_at`
 	keySetColumns = `realm, serial, jws, at`
 	policyColumns = `realm, version, document, at, made_by`
 )
 
-func realmFields(r *store.Realm) []any { return []any{&r.ID, &r.CreatedAt, &r.DisabledAt} }
+func realmFields(r *store.Realm) []any {
+	return []any{&r.ID, &r.CreatedAt, &r.DisabledAt, words[string]{&r.Hosts}, &r.Version}
+}
 
 func keyFields(k *store.Key) []any {
 	return []any{
@@ -55,7 +58,28 @@ func (t *tx) InsertRealm(r store.Realm) error {
 	if err := t.touch(house); err != nil {
 		return err
 	}
+	r.Version = 1
 	return t.insert(insertRealm, realmFields(&r)...)
+}
+
+// PutRealm implements store.Realms.
+func (t *tx) PutRealm(r store.Realm) error {
+	if err := t.touch(house); err != nil {
+		return err
+	}
+	return t.put(`SELECT 1 FROM realms WHERE realm = $1`, []any{r.ID},
+		`UPDATE realms SET disabled_at = $3, hosts = $4, version = version + 1 WHERE realm = $1 AND version = $2`,
+		r.ID, r.Version, r.DisabledAt, words[string]{&r.Hosts})
+}
+
+// disabledAt says since when a realm is disabled, 0 for one that is not. It is looked up apart from
+// the rows that it is told with, since those stay in the cache when it changes.
+func (t *tx) disabledAt(realm mfa.RealmID) (mfa.Instant, error) {
+	r, err := t.Realm(realm)
+	if errors.Is(err, store.ErrNotFound) {
+		return 0, nil
+	}
+	return r.DisabledAt, err
 }
 
 // InsertKey implements store.Realms.

@@ -61,7 +61,7 @@ func openSQLite(c Config, h *health) (engine, error) {
 		return nil, err
 	}
 	s := &sqliteDB{
-		space: disk.SpaceOf,
+		space:  disk.SpaceOf,
 		config: c, health: h, clock: newClock(c.Offset), path: path, cache: newCache(),
 		readers: make(chan *sqliteSession, sqliteReaders), kick: make(chan struct{}, 1), longLog: longLog,
 	}

@@ -121,6 +121,9 @@ func liveChallenges(t *testing.T, s store.Store) {
 	if few := read(t, s, func(tx store.Tx) ([]store.Challenge, error) { return tx.ApplicationLive(realm, app, 2) }); len(few) != 2 {
 		t.Errorf("ApplicationLive gives %d of 2", len(few))
 	}
+	for limit, counted := range map[int]int{1: 1, 2: 2, 1000: len(live) + 1} {
+		equal(t, "LiveInRealm", read(t, s, func(tx store.Tx) (int, error) { return tx.LiveInRealm(realm, limit) }), counted)
+	}
 	if got := read(t, s, func(tx store.Tx) ([]mfa.Rung, error) { return tx.Rung(realm, user, 101) }); true {
 		byProvenance := func(a, b mfa.Rung) int {
 			return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Provenance.Key, b.Provenance.Key))

@@ -4,21 +4,37 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/nodauth/nod/internal/mfa"
 	"github.com/nodauth/nod/internal/store"
 )
 
 func realms(t *testing.T, s store.Store) {
 	realm := newRealm()
-	r := store.Realm{ID: realm, CreatedAt: 5, DisabledAt: 6}
+	r := store.Realm{ID: realm, CreatedAt: 5, DisabledAt: 6, Hosts: []string{"one.example", "two.example:8443"}, Version: 1}
 	update(t, s, func(tx store.Tx) error { return tx.InsertRealm(r) })
 	want(t, s, store.ErrExists, func(tx store.Tx) error { return tx.InsertRealm(store.Realm{ID: realm}) })
 	equal(t, "Realm", read(t, s, func(tx store.Tx) (store.Realm, error) { return tx.Realm(realm) }), r)
 	missing(t, s, func(tx store.Tx) (store.Realm, error) { return tx.Realm("no such realm") })
 	all := read(t, s, func(tx store.Tx) ([]store.Realm, error) { return tx.ListRealms() })
-	if !slices.Contains(all, r) {
+	if !slices.ContainsFunc(all, func(other store.Realm) bool { return cmp.Equal(other, r) }) {
 		t.Errorf("ListRealms: %v lacks %v", all, r)
 	}
+	put := func(r store.Realm) (err error) {
+		update(t, s, func(tx store.Tx) error {
+			err = tx.PutRealm(r)
+			return nil
+		})
+		return err
+	}
+	changed := r
+	changed.CreatedAt, changed.DisabledAt, changed.Hosts = 1, 0, nil
+	is(t, "PutRealm", put(changed), nil)
+	r.DisabledAt, r.Hosts, r.Version = 0, nil, 2
+	equal(t, "after PutRealm", read(t, s, func(tx store.Tx) (store.Realm, error) { return tx.Realm(realm) }), r)
+	is(t, "PutRealm with an old version", put(changed), store.ErrStale)
+	is(t, "PutRealm of none", put(store.Realm{ID: "no such realm"}), store.ErrNotFound)
 
 	var older, newer store.Key
 	fill(&older)
@@ -37,9 +53,9 @@ func realms(t *testing.T, s store.Store) {
 	})
 	want(t, s, store.ErrExists, func(tx store.Tx) error { return tx.InsertKey(older) })
 	older.ActiveAt, older.RetiredAt = 30, 40
-	changed := older
-	changed.Sealed, changed.Public, changed.CreatedAt = []byte("other"), nil, 1
-	update(t, s, func(tx store.Tx) error { return tx.PutKey(changed) })
+	elsewhere := older
+	elsewhere.Sealed, elsewhere.Public, elsewhere.CreatedAt = []byte("other"), nil, 1
+	update(t, s, func(tx store.Tx) error { return tx.PutKey(elsewhere) })
 	want(t, s, store.ErrNotFound, func(tx store.Tx) error { return tx.PutKey(store.Key{Realm: realm, Purpose: "grant", KID: "no"}) })
 	equal(t, "Keys", read(t, s, func(tx store.Tx) ([]store.Key, error) { return tx.Keys(realm, "grant") }),
 		[]store.Key{older, newer})

@@ -92,6 +92,8 @@ func Run(t *testing.T, open func(t *testing.T) Opened) {
 		{"transactions", transactions},
 		{"wakes", wakes},
 		{"clock", clock},
+		{"sealed values", sealedValues},
+		{"ring nodes", ringNodes},
 		{"stale", stale},
 		{"joined", joined},
 		{"contexts", contexts},
@@ -197,6 +199,9 @@ var closedSets = map[string][]string{
 }
 
 func fillValue(v reflect.Value, field string) {
+	if field == "RealmDisabledAt" {
+		return // of another row
+	}
 	switch v.Kind() {
 	case reflect.String:
 		set := closedSets[v.Type().String()]
