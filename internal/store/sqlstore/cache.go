@@ -24,24 +24,44 @@ import (
 // That nothing is there is kept as well, so that a name which does not exist costs what another
 // one costs.
 
-// scopes is how many there are: the house, and people by the hash of their identity.
-const scopes = 1024
-
-// scope is a place of stamps.
+// scope is a place of stamps: the house, a person, or the challenges of a person, the latter two by
+// the hash of their identity.
 type scope int
 
-// house is the scope of what belongs to no person.
-const house scope = 0
+const (
+	house  scope = 0
+	people       = 1 << 10
+	flows        = 1 << 14
+	scopes       = 1 + people + flows
+)
 
-// scopeSeed is fixed, for nodes have to agree; who makes many people share a scope gains nothing.
+// person is the scope of what belongs to a person but its challenges.
 func person(realm mfa.RealmID, user mfa.UserID) scope {
+	return 1 + scope(place(string(realm), string(user))%people)
+}
+
+// flow is the scope of a person's challenges as a set. They change with every step of a sign-in, so
+// only SQLite keeps them.
+func flow(realm mfa.RealmID, user mfa.UserID) scope {
+	return 1 + people + scope(place(string(realm), string(user))%flows)
+}
+
+// one challenge has a scope of its own, for whose it is is not known before it is read.
+func oneFlow(realm mfa.RealmID, id mfa.ChallengeID) scope {
+	return 1 + people + scope(place(string(realm), string(id))%flows)
+}
+
+func (s scope) flow() bool { return s > people }
+
+// place is a hash that all nodes agree on. Who makes many people share a place gains nothing.
+func place(realm, id string) uint32 {
 	h := uint32(2166136261)
-	for _, s := range []string{string(realm), "/", string(user)} {
+	for _, s := range []string{realm, "/", id} {
 		for i := range len(s) {
 			h = (h ^ uint32(s[i])) * 16777619
 		}
 	}
-	return scope(1 + h%(scopes-1))
+	return h
 }
 
 // edition is what a scope had when a row was read. Everybody changes with writes that concern all
@@ -215,7 +235,7 @@ func (t *tx) touchEverybody() error {
 var keptTables = map[string]bool{
 	"realms": true, "realm_keys": true, "key_sets": true, "policies": true, "applications": true, "api_keys": true,
 	"users": true, "user_names": true, "devices": true, "totps": true, "backup_sets": true, "backup_codes": true,
-	"bypass_codes": true, "notices": true, "waits": true, "sources": true, "browsers": true,
+	"bypass_codes": true, "challenges": true, "notices": true, "waits": true, "sources": true, "browsers": true,
 }
 
 // tableOf is the table that a statement writes, in the form in which they are written here.

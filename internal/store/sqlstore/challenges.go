@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -52,18 +53,34 @@ const live = `state IN ('pending', 'answered', 'approved')`
 
 // Challenge implements store.Challenges.
 func (t *tx) Challenge(realm mfa.RealmID, id mfa.ChallengeID) (store.Challenge, error) {
-	return one(t, challengeFields, `SELECT `+challengeColumns+` FROM challenges
-		WHERE realm = $1 AND id = $2`, realm, id)
+	return keptOne(t, oneFlow(realm, id), cacheKey{"challenge", string(realm), string(id), ""}, func() (store.Challenge, error) {
+		return one(t, challengeFields, `SELECT `+challengeColumns+` FROM challenges
+			WHERE realm = $1 AND id = $2`, realm, id)
+	})
+}
+
+// touchChallenge comes before every write of a challenge.
+func (t *tx) touchChallenge(realm mfa.RealmID, id mfa.ChallengeID, user mfa.UserID) error {
+	if err := t.touch(oneFlow(realm, id)); err != nil {
+		return err
+	}
+	return t.touch(flow(realm, user))
 }
 
 // InsertChallenge implements store.Challenges.
 func (t *tx) InsertChallenge(c store.Challenge) error {
 	c.ChangedAt, c.Version = t.now, 1
+	if err := t.touchChallenge(c.Realm, c.ID, c.User); err != nil {
+		return err
+	}
 	return t.insert(insertChallenge, challengeFields(&c)...)
 }
 
 // PutChallenge implements store.Challenges. What the prompt says, and for whom, stays.
 func (t *tx) PutChallenge(c store.Challenge) error {
+	if err := t.touchChallenge(c.Realm, c.ID, c.User); err != nil {
+		return err
+	}
 	ev := &c.Evidence
 	return t.put(`SELECT 1 FROM challenges WHERE realm = $1 AND id = $2`, []any{c.Realm, c.ID},
 		`UPDATE challenges SET state = $4, cancel_reason = $5, reported = $6, wrong = $7, seen = $8,
@@ -92,29 +109,40 @@ func (t *tx) LiveChallenges(realm mfa.RealmID, user mfa.UserID) ([]store.Challen
 	return rows, err
 }
 
+// liveRow is what counting needs of a live challenge.
+type liveRow struct {
+	from  mfa.Provenance
+	until mfa.Instant // live before that
+	count int
+}
+
+func liveFields(r *liveRow) []any { return []any{&r.from.Class, &r.from.Key, &r.until, &r.count} }
+
 // LiveCounts implements store.Challenges.
 func (t *tx) LiveCounts(realm mfa.RealmID, user mfa.UserID, now mfa.Instant) (map[mfa.Provenance]int, error) {
-	counts := make(map[mfa.Provenance]int)
-	err := t.read(`SELECT provenance_class, provenance_key, COUNT(*) FROM challenges
-		WHERE realm = $1 AND user_id = $2 AND `+live+`
-			AND ((state = 'approved' AND redeem_by > $3) OR (state <> 'approved' AND decide_by > $3))
-		GROUP BY provenance_class, provenance_key`, []any{realm, user, now}, func(scan func(...any) error) error {
-		var p mfa.Provenance
-		var n int
-		if err := scan(&p.Class, &p.Key, &n); err != nil {
-			return err
-		}
-		counts[p] = n
-		return nil
+	rows, err := keptOne(t, flow(realm, user), cacheKey{"live", string(realm), string(user), ""}, func() ([]liveRow, error) {
+		return list(t, liveFields, `SELECT provenance_class, provenance_key, until, COUNT(*) FROM (
+				SELECT provenance_class, provenance_key,
+					CASE WHEN state = 'approved' THEN redeem_by ELSE decide_by END AS until
+				FROM challenges WHERE realm = $1 AND user_id = $2 AND `+live+`) live
+			GROUP BY provenance_class, provenance_key, until`, realm, user)
 	})
+	counts := make(map[mfa.Provenance]int)
+	for _, r := range rows {
+		if r.until > now {
+			counts[r.from] += r.count
+		}
+	}
 	return counts, err
 }
 
 // ListedChallenges implements store.Challenges.
 func (t *tx) ListedChallenges(realm mfa.RealmID, user mfa.UserID) ([]store.Challenge, error) {
-	return list(t, challengeFields, `SELECT `+challengeColumns+` FROM challenges
-		WHERE realm = $1 AND user_id = $2 AND rung = TRUE AND `+live+` AND state <> 'approved'
-		ORDER BY created_at DESC, id DESC`, realm, user)
+	return keptList(t, flow(realm, user), cacheKey{"listed", string(realm), string(user), ""}, func() ([]store.Challenge, error) {
+		return list(t, challengeFields, `SELECT `+challengeColumns+` FROM challenges
+			WHERE realm = $1 AND user_id = $2 AND rung = TRUE AND `+live+` AND state <> 'approved'
+			ORDER BY created_at DESC, id DESC`, realm, user)
+	})
 }
 
 // LiveInRealm implements store.Challenges. It looks at all that are live, as ApplicationLive does.
@@ -188,16 +216,35 @@ func (t *tx) PutStamp(s store.Stamp) (first bool, err error) {
 	default:
 		return false, fmt.Errorf("unknown stamp %q", s.Stamp)
 	}
-	n, err := t.write(`UPDATE challenges SET `+s.Stamp+` = $3, changed_at = $4
-		WHERE realm = $1 AND id = $2 AND `+s.Stamp+` = 0`, s.Realm, s.Challenge, s.At, t.now)
-	return n > 0, err
+	user, err := one(t, itself[mfa.UserID], `UPDATE challenges SET `+s.Stamp+` = $3, changed_at = $4
+		WHERE realm = $1 AND id = $2 AND `+s.Stamp+` = 0 RETURNING user_id`, s.Realm, s.Challenge, s.At, t.now)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, t.touchChallenge(s.Realm, s.Challenge, user)
 }
 
 // SweepChallenges implements store.Challenges.
 func (t *tx) SweepChallenges(realm mfa.RealmID, before mfa.Instant, n int) (int, error) {
-	swept, err := t.write(`DELETE FROM challenges WHERE realm = $1 AND id IN (
+	type key struct {
+		id   mfa.ChallengeID
+		user mfa.UserID
+	}
+	swept, err := list(t, func(k *key) []any { return []any{&k.id, &k.user} }, `DELETE FROM challenges
+		WHERE realm = $1 AND id IN (
 		SELECT c.id FROM challenges c WHERE c.realm = $1 AND c.created_at < $2
 		AND c.state IN ('redeemed', 'denied', 'failed', 'expired', 'cancelled')
-		ORDER BY c.created_at LIMIT $3)`, realm, before, limit(n))
-	return int(swept), err
+		ORDER BY c.created_at LIMIT $3) RETURNING id, user_id`, realm, before, limit(n))
+	if err != nil {
+		return 0, err
+	}
+	for _, k := range swept {
+		if err := t.touchChallenge(realm, k.id, k.user); err != nil {
+			return 0, err
+		}
+	}
+	return len(swept), nil
 }
