@@ -33,6 +33,7 @@ var table = []Rule{
 	{Package: "internal/bus", Floor: 1},
 	{Package: "internal/keys", Floor: 1},
 	{Package: "internal/egress", Floor: 1, May: Call},
+	{Package: "internal/backup", Floor: 1, By: []string{"internal/server", "internal/cli"}},
 	{
 		Package: "internal/front/httpkit", Floor: 1, By: []string{"internal/front/...", "internal/server", "internal/telemetry"},
 		May: Serve,

@@ -59,6 +59,7 @@ const (
 	SealKeysHeld        = "seal.keys_held" // a node has other sealing keys than there were
 	SealStarted         = "seal.started"   // a new sealing key seals, and the walk begins
 	SealFinished        = "seal.finished"
+	StoreRestored       = "store.restored"
 )
 
 // Kinds returns every kind of event there is.
@@ -71,7 +72,7 @@ func Kinds() []string {
 		TOTPConfirmed, TOTPRemoved, FactorDisabled, BackupCodesMade, BackupCodesGone, BypassIssued, BypassRevoked,
 		BrowserRemembered, BrowserForgotten, AccountRefused, ApplicationCreated, ApplicationChanged, ApplicationDisabled,
 		ApplicationEnabled, KeyCreated, KeyRevoked, PolicyApplied, RealmCreated, RealmChanged,
-		RealmDisabled, RealmEnabled, RealmKeysRotated, SealKeysHeld, SealStarted, SealFinished,
+		RealmDisabled, RealmEnabled, RealmKeysRotated, SealKeysHeld, SealStarted, SealFinished, StoreRestored,
 	}
 	for _, r := range mfa.Records() {
 		out = append(out, string(r))
