@@ -67,12 +67,22 @@ type processOptions struct {
 // spawn starts a server process and waits until it is ready.
 func spawn(t testing.TB, o processOptions) *process {
 	t.Helper()
+	p, err := trySpawn(t, o)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, p.log)
+	}
+	return p
+}
+
+// trySpawn is as spawn, for a process that may end before it is ready.
+func trySpawn(t testing.TB, o processOptions) (*process, error) {
+	t.Helper()
 	p := launch(t, o)
-	p.await(t)
+	err := p.await(t)
 	if key, err := os.ReadFile(filepath.Join(p.dir, "admin.key")); err == nil {
 		p.admin = strings.TrimSpace(string(key))
 	}
-	return p
+	return p, err
 }
 
 // launch starts a server process.
@@ -105,15 +115,15 @@ func launch(t testing.TB, o processOptions) *process {
 	return p
 }
 
-// await returns when the server says that it is ready.
-func (p *process) await(t testing.TB) {
+// await returns when the server says that it is ready, or when it has ended.
+func (p *process) await(t testing.TB) error {
 	t.Helper()
 	deadline := time.Now().Add(time.Minute)
 	for time.Now().Before(deadline) {
 		select {
 		case err := <-p.done:
 			p.done <- err
-			t.Fatalf("nod ended before it was ready: %v\n%s", err, p.log)
+			return fmt.Errorf("nod ended before it was ready: %w", err)
 		default:
 		}
 		if text, err := os.ReadFile(filepath.Join(p.dir, "url")); err == nil && len(text) > 0 {
@@ -123,12 +133,12 @@ func (p *process) await(t testing.TB) {
 				t.Fatal(err)
 			}
 			if a, err := do(req); err == nil && a.status == http.StatusOK {
-				return
+				return nil
 			}
 		}
 		pause(10 * time.Millisecond)
 	}
-	t.Fatalf("nod is not ready after a minute:\n%s", p.log)
+	return errors.New("nod is not ready after a minute")
 }
 
 // pause lets another process go on; nothing is asserted about how long it takes.
