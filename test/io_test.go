@@ -115,7 +115,7 @@ func TestNoFilesLeft(t *testing.T) {
 		}
 		open = append(open, c)
 	}
-	o.await("the server has no files left", func() bool { return strings.Contains(p.log.String(), "too many open files") })
+	o.await("the server has no files left", func() bool { return strings.Contains(p.log.String(), "no connection can be taken") })
 	before := p.cpu(t)
 	pause(time.Second)
 	if used := p.cpu(t) - before; used > 400*time.Millisecond {

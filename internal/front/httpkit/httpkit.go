@@ -11,7 +11,9 @@
 package httpkit
 
 import (
+	"bytes"
 	"context"
+	"log"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -32,7 +34,7 @@ const (
 // NewServer makes the server of a listener, with limits for headers, idle connections, answers
 // that nobody takes and the rest of requests that nobody reads. Bodies that are read are limited
 // by [Body]. What net/http itself reports, such as failed TLS handshakes, is logged at level
-// debug: strangers cause it.
+// debug, since strangers cause it; that no connection can be taken is a warning.
 func NewServer(h http.Handler, logger *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           limitRest(h),
@@ -40,8 +42,21 @@ func NewServer(h http.Handler, logger *slog.Logger) *http.Server {
 		WriteTimeout:      answerTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		ErrorLog:          log.New(reports{logger}, "", 0),
 	}
+}
+
+// reports logs what net/http reports, line by line.
+type reports struct{ logger *slog.Logger }
+
+// Write logs one line.
+func (r reports) Write(line []byte) (int, error) {
+	if cause, ok := bytes.CutPrefix(line, []byte("http: Accept error: ")); ok {
+		r.logger.Warn("no connection can be taken", slog.String("error", string(bytes.TrimSpace(cause))))
+	} else {
+		r.logger.Debug("http server", slog.String("error", string(bytes.TrimSpace(line))))
+	}
+	return len(line), nil
 }
 
 // limitRest ends the connection of a client that goes on sending, byte by byte, what next did not
