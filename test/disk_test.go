@@ -81,7 +81,7 @@ func (o *load) signIn(a, b *node, d *device, user string) bool {
 	on := *d
 	on.n = b
 	p, err := on.tryPost(protocol.PathPrompts, on.sign(&protocol.Poll{V: 1, Challenge: id, KeysSerial: d.serial, Have: []string{}},
-		protocol.Header{KeyID: d.id, URL: d.n.url + protocol.PathPrompts}))
+		protocol.Header{KeyID: d.id, URL: b.url + protocol.PathPrompts}))
 	if !o.good(p, err, 200) {
 		return false
 	}
@@ -94,7 +94,7 @@ func (o *load) signIn(a, b *node, d *device, user string) bool {
 		if err != nil || prompt.Challenge != id {
 			continue
 		}
-		r, err := on.tryPost(protocol.PathDecisions, d.decision(approval(shown{prompt, sum, item}, protocol.MatchDigits, c.get("match.digits"))))
+		r, err := on.tryPost(protocol.PathDecisions, on.decision(approval(shown{prompt, sum, item}, protocol.MatchDigits, c.get("match.digits"))))
 		if !o.good(r, err, 200) {
 			return false
 		}

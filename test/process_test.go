@@ -23,7 +23,9 @@ var program = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	file := filepath.Join(dir, "nod")
-	out, err := exec.Command("go", "build", "-o", file, "github.com/nodauth/nod/cmd/nod").CombinedOutput()
+	build := exec.Command("go", "build", "-o", file, "github.com/nodauth/nod/cmd/nod")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is released
+	out, err := build.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build nod: %w\n%s", err, out)
 	}
