@@ -77,6 +77,8 @@ type Client struct {
 	Policies Policies
 	// Events are the audit records.
 	Events Events
+	// Webhooks are the addresses that are told of events.
+	Webhooks Webhooks
 	// Realms are the tenants.
 	Realms Realms
 	// SigningKeys are what the realm signs with, and what the server seals with.
@@ -121,6 +123,7 @@ func New(c Config) (*Client, error) {
 	cl.Factors, cl.Bypass, cl.Browsers, cl.Prompts = Factors{cl}, Bypass{cl}, Browsers{cl}, Prompts{cl}
 	cl.Applications, cl.Keys, cl.Policies, cl.Events, cl.Realms = Applications{cl}, Keys{cl}, Policies{cl}, Events{cl}, Realms{cl}
 	cl.SigningKeys = SigningKeys{cl}
+	cl.Webhooks = Webhooks{cl}
 	return cl, nil
 }
 

@@ -38,6 +38,7 @@ type nodeOptions struct {
 	store  func(store.Store) store.Store
 
 	authenticator string // origin of its web app
+	config        func(*server.Config)
 }
 
 // start runs a server until the test ends.
@@ -66,6 +67,9 @@ func startUntil(t testing.TB, o nodeOptions) (*node, func()) {
 	}
 	if o.seal != "" {
 		c.SealKey = secret.New(o.seal)
+	}
+	if o.config != nil {
+		o.config(&c)
 	}
 	s, err := server.New(t.Context(), c, server.Options{
 		Log: logBuffer{}, Offset: func() time.Duration { return time.Duration(o.offset.Load()) }, Heard: o.heard, Store: o.store,

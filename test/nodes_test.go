@@ -3,6 +3,7 @@ package test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -14,9 +15,9 @@ import (
 
 // pair starts two server processes that share nothing but a PostgreSQL and the sealing key. They
 // are reached under both addresses.
-func pair(t *testing.T) (a, b *process) {
+func pair(t *testing.T, more ...string) (a, b *process) {
 	t.Helper()
-	env := []string{"NOD_DATABASE=" + pgtest.Database(t)}
+	env := append(slices.Clone(more), "NOD_DATABASE="+pgtest.Database(t))
 	first := t.TempDir()
 	a = spawn(t, processOptions{dir: first, env: env})
 	env = append(env, "NOD_SEAL_KEY_FILE="+filepath.Join(first, "seal.json"))

@@ -33,7 +33,7 @@ var table = []Rule{
 	{Package: "internal/bus", Floor: 1},
 	{Package: "internal/keys", Floor: 1},
 	{Package: "internal/egress", Floor: 1, May: Call},
-	{Package: "internal/backup", Floor: 1, By: []string{"internal/server", "internal/cli"}},
+	{Package: "internal/notice", Floor: 1},
 	{
 		Package: "internal/front/httpkit", Floor: 1, By: []string{"internal/front/...", "internal/server", "internal/telemetry"},
 		May: Serve,
@@ -55,6 +55,7 @@ var table = []Rule{
 	{Package: "internal/audit", Floor: 2},
 	{Package: "internal/replay", Floor: 2},
 	{Package: "internal/certificate", Floor: 2, By: []string{"internal/server"}, May: Call},
+	{Package: "internal/deliver", Floor: 2},
 
 	{
 		Package: "internal/store/sqlstore", Floor: 2, By: []string{"internal/server"},
@@ -69,9 +70,15 @@ var table = []Rule{
 		Only: append([]string{"internal/bus"}, ground...), May: Postgres,
 	},
 
+	{
+		Package: "internal/notice/webhook", Floor: 2, By: []string{"internal/server"},
+		Only: append([]string{"internal/notice", "internal/egress"}, ground...),
+	},
+
 	{Package: "internal/authn", Floor: 3},
 	{Package: "internal/account", Floor: 3},
 	{Package: "internal/telemetry", Floor: 3, By: []string{"internal/server"}, May: Serve},
+	{Package: "internal/endpoint", Floor: 3},
 
 	{Package: "internal/front/rest", Floor: 4, Never: behindServices, May: Serve},
 	{Package: "internal/front/device", Floor: 4, Never: behindServices, May: Serve},

@@ -44,22 +44,28 @@ const (
 	BrowserRemembered = "browser.remembered"
 	BrowserForgotten  = "browser.forgotten"
 
-	ApplicationCreated  = "application.created"
-	ApplicationChanged  = "application.changed"
-	ApplicationDisabled = "application.disabled"
-	ApplicationEnabled  = "application.enabled"
-	KeyCreated          = "application.key_created"
-	KeyRevoked          = "application.key_revoked"
-	PolicyApplied       = "policy.applied"
-	RealmCreated        = "realm.created"
-	RealmChanged        = "realm.changed"
-	RealmDisabled       = "realm.disabled"
-	RealmEnabled        = "realm.enabled"
-	RealmKeysRotated    = "realm.keys_rotated"
-	SealKeysHeld        = "seal.keys_held" // a node has other sealing keys than there were
-	SealStarted         = "seal.started"   // a new sealing key seals, and the walk begins
-	SealFinished        = "seal.finished"
-	StoreRestored       = "store.restored"
+	ApplicationCreated   = "application.created"
+	ApplicationChanged   = "application.changed"
+	ApplicationDisabled  = "application.disabled"
+	ApplicationEnabled   = "application.enabled"
+	KeyCreated           = "application.key_created"
+	KeyRevoked           = "application.key_revoked"
+	PolicyApplied        = "policy.applied"
+	RealmCreated         = "realm.created"
+	RealmChanged         = "realm.changed"
+	RealmDisabled        = "realm.disabled"
+	RealmEnabled         = "realm.enabled"
+	RealmKeysRotated     = "realm.keys_rotated"
+	SealKeysHeld         = "seal.keys_held" // a node has other sealing keys than there were
+	SealStarted          = "seal.started"   // a new sealing key seals, and the walk begins
+	SealFinished         = "seal.finished"
+	WebhookCreated       = "webhook.created"
+	WebhookChanged       = "webhook.changed"
+	WebhookDisabled      = "webhook.disabled" // its receiver wants nothing more
+	WebhookDeleted       = "webhook.deleted"
+	WebhookSecretRotated = "webhook.secret_rotated"
+	WebhookPinged        = "webhook.pinged"
+	WebhookReplayed      = "webhook.replayed"
 )
 
 // Kinds returns every kind of event there is.
@@ -72,8 +78,10 @@ func Kinds() []string {
 		TOTPConfirmed, TOTPRemoved, FactorDisabled, BackupCodesMade, BackupCodesGone, BypassIssued, BypassRevoked,
 		BrowserRemembered, BrowserForgotten, AccountRefused, ApplicationCreated, ApplicationChanged, ApplicationDisabled,
 		ApplicationEnabled, KeyCreated, KeyRevoked, PolicyApplied, RealmCreated, RealmChanged,
-		RealmDisabled, RealmEnabled, RealmKeysRotated, SealKeysHeld, SealStarted, SealFinished, StoreRestored,
+		RealmDisabled, RealmEnabled, RealmKeysRotated, SealKeysHeld, SealStarted, SealFinished,
 	}
+	out = append(out, WebhookCreated, WebhookChanged, WebhookDisabled, WebhookDeleted, WebhookSecretRotated, WebhookPinged,
+		WebhookReplayed)
 	for _, r := range mfa.Records() {
 		out = append(out, string(r))
 	}

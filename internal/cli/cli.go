@@ -44,13 +44,12 @@ type grammar struct {
 	Enrolment     enrolmentCmd     `cmd:"" group:"admin" help:"Links by which a device is enrolled."`
 	Policy        policyCmd        `cmd:"" group:"admin" help:"The rules of sign-in."`
 	Event         eventCmd         `cmd:"" group:"admin" help:"The audit record."`
+	Webhook       webhookCmd       `cmd:"" group:"admin" help:"Addresses that are told of events."`
 	Challenge     challengeCmd     `cmd:"" group:"use" help:"Requests to authenticate somebody, as an application makes them."`
 	Receipt       receiptCmd       `cmd:"" group:"use" help:"Evidence of decisions."`
 	Authenticator authenticatorCmd `cmd:"" group:"use" help:"This machine as somebody's authenticator."`
 	Serve         serveCmd         `cmd:"" group:"run" help:"Run the server."`
 	Demo          demoCmd          `cmd:"" group:"run" help:"Show a complete sign-in."`
-	Backup        backupCmd        `cmd:"" group:"run" help:"Backups of a SQLite installation."`
-	Restore       restoreCmd       `cmd:"" group:"run" help:"Put a backup back."`
 	Migrate       migrateCmd       `cmd:"" group:"run" help:"Bring the database to this program's schema."`
 	Config        configCmd        `cmd:"" group:"run" help:"Check and show the configuration."`
 	Version       versionCmd       `cmd:"" group:"run" help:"Say which version this is."`

@@ -80,7 +80,7 @@ func Open(c Config) (*Ring, error) {
 	}
 	r := &Ring{file: file, places: c.Places, deriver: deriver, signers: make(map[signerID]*Signer)}
 	r.sealing.Store(sealers)
-	r.AtEpoch(0)
+	r.nonceKey = r.Derive("nonce", nil, 32)
 	return r, nil
 }
 

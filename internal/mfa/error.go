@@ -79,6 +79,7 @@ const (
 	ReasonServerStopping     Reason = "server_stopping"
 	ReasonTimeout            Reason = "timeout"
 	ReasonMethodNotSupported Reason = "method_not_supported"
+	ReasonWebhookOff         Reason = "webhook_disabled"
 )
 
 // Reasons returns every reason, in a fixed order, for documents that list them.
@@ -91,7 +92,7 @@ func Reasons() []Reason {
 		ReasonMethodNotAllowed, ReasonMethodNotSupported, ReasonNameTaken, ReasonNotOffered, ReasonOwner,
 		ReasonPasswordWeak, ReasonPromptMismatch, ReasonReportNotLiftable, ReasonScope, ReasonSequence,
 		ReasonServerStopping, ReasonSignature, ReasonStaleNonce, ReasonTimeout, ReasonTooManyRequests,
-		ReasonUnsatisfiable, ReasonUserVerification, ReasonVersion, ReasonVetoNotAllowed, ReasonWrongCode,
+		ReasonUnsatisfiable, ReasonUserVerification, ReasonVersion, ReasonVetoNotAllowed, ReasonWebhookOff, ReasonWrongCode,
 	}
 }
 

@@ -16,7 +16,9 @@ import (
 	"github.com/nodauth/nod/internal/audit"
 	"github.com/nodauth/nod/internal/authn"
 	"github.com/nodauth/nod/internal/challenge"
+	"github.com/nodauth/nod/internal/deliver"
 	"github.com/nodauth/nod/internal/device"
+	"github.com/nodauth/nod/internal/endpoint"
 	"github.com/nodauth/nod/internal/factor"
 	devicefront "github.com/nodauth/nod/internal/front/device"
 	"github.com/nodauth/nod/internal/front/httpkit"
@@ -43,6 +45,8 @@ type parts struct {
 	policies     *policy.Service
 	replays      *replay.Service
 	factors      *factor.Service
+	webhooks     *endpoint.Service
+	deliveries   *deliver.Worker
 }
 
 // build makes the services, the default realm and the first administration key.
@@ -98,6 +102,9 @@ func (s *Server) build(ctx context.Context, ring *keys.Ring) (p parts, err error
 	if err != nil {
 		return parts{}, err
 	}
+	if err := s.buildOutbox(ring, &p); err != nil {
+		return parts{}, err
+	}
 	if err := p.realms.Ensure(ctx); err != nil {
 		return parts{}, fmt.Errorf("default realm: %w", err)
 	}
@@ -114,7 +121,7 @@ func (s *Server) housekeeping(p parts) func(context.Context) error {
 		defer t.Stop()
 		for {
 			began := time.Now()
-			err := p.accounts.Sweep(ctx)
+			err := errors.Join(p.accounts.Sweep(ctx), p.deliveries.Sweep(ctx))
 			s.telemetry.Swept(time.Since(began), err)
 			if err != nil && ctx.Err() == nil {
 				s.log.WarnContext(ctx, "housekeeping failed", slog.Any("error", err))
@@ -153,7 +160,7 @@ func (s *Server) fronts(ring *keys.Ring, p parts) (http.Handler, error) {
 	l.Mount(mux)
 	r, err := rest.New(rest.Config{
 		Pipeline: p.pipeline, Accounts: p.accounts, Applications: p.applications, Realms: p.realms, Events: p.events,
-		Policies: p.policies, Replays: p.replays, Shares: shares, Ring: ring, Logger: s.log,
+		Policies: p.policies, Replays: p.replays, Webhooks: p.webhooks, Shares: shares, Ring: ring, Logger: s.log,
 	})
 	if err != nil {
 		return nil, err

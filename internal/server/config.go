@@ -19,6 +19,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/nodauth/nod/internal/deliver"
 	"github.com/nodauth/nod/internal/secret"
 )
 
@@ -40,6 +41,8 @@ type Config struct {
 	Tracing        Tracing      `yaml:"tracing"`
 	Log            Log          `yaml:"log"`
 	Limits         Limits       `yaml:"limits"`
+	Egress         Egress       `yaml:"egress"`
+	Deliveries     Deliveries   `yaml:"deliveries"`
 }
 
 // TLS configures the listener's certificate.
@@ -85,6 +88,19 @@ type Limits struct {
 	StopGrace             time.Duration `yaml:"stop_grace" help:"time for requests in progress when the server stops"`
 }
 
+// Egress configures what the server calls.
+type Egress struct {
+	Allow  []string `yaml:"allow" help:"addresses that webhooks may reach although they are not public, as prefixes; those of this machine by plain http too"`
+	CAFile string   `yaml:"ca_file" help:"PEM certificates of authorities that are trusted beside the system's when the server calls out"`
+}
+
+// Deliveries configures what leaves the server.
+type Deliveries struct {
+	Timeout  time.Duration `yaml:"timeout" help:"how long a receiver may take to answer; a delivery whose node died is taken over after three times as long"`
+	Keep     time.Duration `yaml:"keep" help:"how long deliveries are kept that were made"`
+	KeepDead time.Duration `yaml:"keep_dead" help:"how long deliveries are kept that were given up, and can be replayed"`
+}
+
 // DefaultConfig is the configuration of a local server.
 func DefaultConfig() Config {
 	return Config{
@@ -94,6 +110,9 @@ func DefaultConfig() Config {
 		Log:     Log{Level: "info", Format: "text"},
 		Limits: Limits{
 			Waiting: 50_000, LivePerRealm: 200_000, CreatePerApplication: 5000, CreatePerAddress: 50, StopGrace: 10 * time.Second,
+		},
+		Deliveries: Deliveries{
+			Timeout: deliver.DefaultTimeout, Keep: deliver.DefaultKeep, KeepDead: deliver.DefaultKeepDead,
 		},
 	}
 }
@@ -269,6 +288,16 @@ func (c Config) checkRest() error {
 	if err := errors.Join(c.Operations.check(), c.Tracing.check()); err != nil {
 		return err
 	}
+	if _, err := prefixes("egress.allow", c.Egress.Allow); err != nil {
+		return err
+	}
+	d := c.Deliveries
+	if d.Timeout < 100*time.Millisecond || d.Timeout > time.Minute {
+		return errors.New("deliveries.timeout: from 100ms to 1m")
+	}
+	if d.Keep < time.Hour || d.KeepDead < time.Hour {
+		return errors.New("deliveries: keep and keep_dead are one hour at least")
+	}
 	l := c.Limits
 	positive := l.CreatePerApplication > 0 && l.CreatePerAddress > 0 // which not-a-number is not
 	if l.HashSlots < 0 || l.Waiting < 1 || l.WaitingPerApplication < 0 || l.WaitingPerRealm < 0 || l.LivePerRealm < 1 || !positive || l.StopGrace < 0 {
@@ -303,13 +332,18 @@ func loopback(host string) bool {
 }
 
 func (c Config) proxies() ([]netip.Prefix, error) {
+	return prefixes("trusted_proxies", c.TrustedProxies)
+}
+
+// prefixes reads a list of addresses and prefixes.
+func prefixes(key string, list []string) ([]netip.Prefix, error) {
 	var out []netip.Prefix
-	for _, s := range c.TrustedProxies {
+	for _, s := range list {
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
 			a, err := netip.ParseAddr(s)
 			if err != nil {
-				return nil, fmt.Errorf("trusted_proxies: %q is neither an address nor a prefix", s)
+				return nil, fmt.Errorf("%s: %q is neither an address nor a prefix", key, s)
 			}
 			p = netip.PrefixFrom(a, a.BitLen())
 		}

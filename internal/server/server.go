@@ -22,6 +22,8 @@ import (
 	"github.com/nodauth/nod/internal/bus/local"
 	"github.com/nodauth/nod/internal/bus/pgnotify"
 	"github.com/nodauth/nod/internal/challenge"
+	"github.com/nodauth/nod/internal/deliver"
+	"github.com/nodauth/nod/internal/endpoint"
 	"github.com/nodauth/nod/internal/front/httpkit"
 	"github.com/nodauth/nod/internal/keys"
 	"github.com/nodauth/nod/internal/lifecycle"
@@ -60,7 +62,8 @@ type Server struct {
 	lock      *os.File    // on a SQLite database; nil for PostgreSQL
 	bus       bus.Bus
 	hub       *challenge.Hub
-	epoch     int64 // of the database, when it was opened
+	outbox    *deliver.Outbox
+	watcher   *endpoint.Watcher
 	urls      []string
 	telemetry *telemetry.Telemetry
 	stopping  context.Context
@@ -79,6 +82,8 @@ func New(ctx context.Context, c Config, o Options) (_ *Server, err error) {
 	}
 	s := &Server{c: c, o: o, group: lifecycle.New(), hub: challenge.NewHub()}
 	s.log = newLogger(c, o.Log)
+	s.outbox = deliver.NewOutbox(c.Deliveries.Timeout)
+	s.watcher = endpoint.NewWatcher(s.outbox, s.log)
 	s.stopping, s.stop = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
 		if err != nil {
@@ -105,7 +110,7 @@ func New(ctx context.Context, c Config, o Options) (_ *Server, err error) {
 	if len(s.urls) == 0 {
 		s.urls = s.localURLs()
 	}
-	ring, err := c.ring(true)
+	ring, err := s.openRing()
 	if err != nil {
 		return nil, err
 	}
@@ -115,10 +120,6 @@ func New(ctx context.Context, c Config, o Options) (_ *Server, err error) {
 	if err := s.openStore(ctx); err != nil {
 		return nil, err
 	}
-	if s.epoch, err = currentEpoch(ctx, s.store); err != nil {
-		return nil, err
-	}
-	ring.AtEpoch(s.epoch)
 	if err := s.openCertificates(ring); err != nil {
 		return nil, err
 	}
@@ -165,18 +166,18 @@ func (s *Server) localURLs() []string {
 	return []string{scheme + "://127.0.0.1:" + port, scheme + "://localhost:" + port}
 }
 
-// ring reads the sealing key, and makes one where there is none if it may. Nodes that share a
-// database share the key: one that is not the database's is found when the default realm is read.
-func (c Config) ring(create bool) (*keys.Ring, error) {
-	if !c.SealKey.IsZero() {
-		ring, err := keys.Open(keys.Config{Root: c.SealKey.Bytes(), Places: sealed.Places()})
+// openRing reads the sealing key, and makes one where there is none. Nodes that share a database
+// share the key: one that is not the database's is found when the default realm is read.
+func (s *Server) openRing() (*keys.Ring, error) {
+	if !s.c.SealKey.IsZero() {
+		ring, err := keys.Open(keys.Config{Root: s.c.SealKey.Bytes(), Places: sealed.Places()})
 		if err != nil {
 			return nil, fmt.Errorf("seal_key: %w", err)
 		}
 		return ring, nil
 	}
-	file := c.sealFile()
-	ring, err := keys.Open(keys.Config{File: file, Create: create, Places: sealed.Places()})
+	file := s.c.sealFile()
+	ring, err := keys.Open(keys.Config{File: file, Create: true, Places: sealed.Places()})
 	if err != nil {
 		return nil, fmt.Errorf("sealing key %s: %w", file, err)
 	}
@@ -201,7 +202,9 @@ func (s *Server) openStore(ctx context.Context) error {
 	db, err := sqlstore.Open(ctx, sqlstore.Config{
 		DSN: dsn, Logger: s.log, Offset: s.o.Offset,
 		Committed: func(wake []string) {
+			wake = s.outbox.Committed(wake)
 			s.telemetry.Bus.Published(len(wake))
+			s.watcher.Wake(wake...)
 			s.hub.Wake(wake...) // at once on this node; the bus is for the others
 			s.bus.Publish(wake...)
 		},
@@ -215,7 +218,7 @@ func (s *Server) openStore(ctx context.Context) error {
 	if s.o.Store != nil {
 		s.store = s.o.Store(db)
 	}
-	s.db, s.store = db, s.telemetry.Store(s.store)
+	s.db, s.store = db, s.watcher.Over(s.telemetry.Store(s.store))
 	return nil
 }
 
@@ -238,10 +241,12 @@ func (s *Server) schedule(p parts, handler http.Handler, ring *keys.Ring) {
 		cancel = s.bus.Subscribe(bus.Subscriber{
 			Wake: func(key string) {
 				s.telemetry.Bus.Received()
+				s.watcher.Wake(key)
 				s.hub.Wake(key)
 			},
 			Resync: func() {
 				s.telemetry.Bus.Resynced()
+				s.watcher.Forget()
 				go s.hub.Resync(s.stopping, resyncOver)
 			},
 		})
@@ -250,12 +255,13 @@ func (s *Server) schedule(p parts, handler http.Handler, ring *keys.Ring) {
 		cancel()
 		return nil
 	})
+	g.Go("webhooks", s.watcher.Run)
+	g.Go("deliveries", p.deliveries.Run)
 	g.Go("notes", p.pipeline.RunNotes)
 	g.Go("expiry", p.pipeline.RunExpiry)
 	g.Go("wake sweep", p.pipeline.RunWakeSweep)
 	g.Go("quota", p.pipeline.RunQuota)
 	g.Go("sealing", s.sealing(ring, p))
-	g.Go("epoch", s.watchEpoch)
 	g.Go("housekeeping", s.housekeeping(p))
 	if s.ops != nil {
 		s.serve("operations", s.ops, s.operations(), nil)

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -27,12 +28,16 @@ import (
 	"github.com/nodauth/nod/internal/audit"
 	"github.com/nodauth/nod/internal/authn"
 	"github.com/nodauth/nod/internal/challenge"
+	"github.com/nodauth/nod/internal/deliver"
 	"github.com/nodauth/nod/internal/device"
+	"github.com/nodauth/nod/internal/egress"
+	webhooks "github.com/nodauth/nod/internal/endpoint"
 	"github.com/nodauth/nod/internal/factor"
 	"github.com/nodauth/nod/internal/front/httpkit"
 	"github.com/nodauth/nod/internal/guard"
 	"github.com/nodauth/nod/internal/keys"
 	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/notice/webhook"
 	"github.com/nodauth/nod/internal/policy"
 	"github.com/nodauth/nod/internal/realm"
 	"github.com/nodauth/nod/internal/replay"
@@ -144,9 +149,15 @@ func newServer(t *testing.T) *server {
 		Store: s.db, Challenges: challenges, Devices: devices, Factors: factors, Realms: realms, Policies: policies, Sealing: sealing, PublicURL: publicURL,
 	})
 	must(t, err)
+	caller := egress.New(egress.Config{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	hooks, err := webhooks.New(webhooks.Config{
+		Store: s.db, Ring: ring, Outbox: deliver.NewOutbox(time.Second), Sender: webhook.New(caller), Check: caller.Check,
+		NewSecret: webhook.NewSecret,
+	})
+	must(t, err)
 	s.handler, err = New(Config{
 		Pipeline: s.pipeline, Accounts: s.accounts, Applications: applications, Events: events, Realms: realms,
-		Policies: policies, Replays: replays, Ring: ring, Shares: httpkit.NewShares(1000, 1000), Logger: logger,
+		Policies: policies, Replays: replays, Webhooks: hooks, Ring: ring, Shares: httpkit.NewShares(1000, 1000), Logger: logger,
 	})
 	must(t, err)
 	s.mux = http.NewServeMux()

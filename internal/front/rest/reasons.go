@@ -62,6 +62,7 @@ var reasonTexts = []reasonText{
 	{mfa.Conflict, mfa.ReasonSequence, "device protocol: a later change was made before"},
 	{mfa.Conflict, mfa.ReasonVersion, "the policy changed since the version that was expected"},
 	{mfa.Conflict, mfa.ReasonVetoNotAllowed, "device protocol: the device is not in a quarantine that can be vetoed"},
+	{mfa.Conflict, mfa.ReasonWebhookOff, "the webhook is disabled"},
 	{mfa.Gone, mfa.ReasonExpired, "it came too late"},
 	{mfa.Gone, mfa.ReasonGrantExpired, "the grant was given before and has expired"},
 	{mfa.Unsupported, mfa.ReasonMethodNotSupported, "this release does not have this method"},

@@ -22,6 +22,7 @@ import (
 	"github.com/nodauth/nod/internal/application"
 	"github.com/nodauth/nod/internal/audit"
 	"github.com/nodauth/nod/internal/authn"
+	webhooks "github.com/nodauth/nod/internal/endpoint"
 	"github.com/nodauth/nod/internal/front/httpkit"
 	"github.com/nodauth/nod/internal/keys"
 	"github.com/nodauth/nod/internal/policy"
@@ -40,6 +41,7 @@ type Config struct {
 	Policies     *policy.Service
 	Replays      *replay.Service
 	Shares       *httpkit.Shares // of the places for requests in progress
+	Webhooks     *webhooks.Service
 	Ring         *keys.Ring
 	Logger       *slog.Logger
 }
@@ -61,7 +63,7 @@ type mount struct {
 // New makes a Handler.
 func New(c Config) (*Handler, error) {
 	if c.Pipeline == nil || c.Accounts == nil || c.Applications == nil || c.Events == nil ||
-		c.Realms == nil || c.Policies == nil || c.Replays == nil || c.Shares == nil || c.Ring == nil || c.Logger == nil {
+		c.Realms == nil || c.Policies == nil || c.Replays == nil || c.Webhooks == nil || c.Shares == nil || c.Ring == nil || c.Logger == nil {
 		return nil, errors.New("rest: every member of Config is required")
 	}
 	h := &Handler{c: c, cursors: cursor.New(c.Ring.Derive("rest-cursor", nil, 32)), document: newDocument()}
@@ -75,6 +77,7 @@ func New(c Config) (*Handler, error) {
 	h.eventRoutes()
 	h.realmRoutes()
 	h.keyRoutes()
+	h.webhookRoutes()
 	finishDocument(h.document)
 	return h, nil
 }

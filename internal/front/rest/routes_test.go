@@ -27,6 +27,7 @@ func TestEveryRoute(t *testing.T) {
 	s.tourOfApplications()
 	s.tourOfTheRest()
 	s.tourOfRealms()
+	s.tourOfWebhooks()
 	for path, item := range s.doc.Paths.Map() {
 		for method, op := range item.Operations() {
 			if op.OperationID != "streamChallenges" && !s.seen[op.OperationID] {
@@ -279,7 +280,8 @@ func TestScopes(t *testing.T) {
 			"makeBackupCodes removeBackupCodes issueBypassCode revokeBypassCode createApplication listApplications getApplication " +
 			"updateApplication disableApplication enableApplication listKeys createKey rotateKey revokeKey listPolicies " +
 			"getCurrentPolicy getPolicy applyPolicy listEvents listRealms getCurrentRealm " +
-			"createRealm getRealm updateRealm disableRealm enableRealm listSigningKeys rotateSigningKey getSeal reseal"},
+			"createRealm getRealm updateRealm disableRealm enableRealm listSigningKeys rotateSigningKey getSeal reseal createWebhook listWebhooks getWebhook " +
+			"updateWebhook deleteWebhook rotateWebhookSecret pingWebhook listDeliveries getDelivery replayDelivery replayDead"},
 	} {
 		for id := range strings.FieldsSeq(a.ids) {
 			byID[id] = a.access
