@@ -109,3 +109,45 @@ func TestGateIsBounded(t *testing.T) {
 		t.Errorf("the last address is let in %d more times", got)
 	}
 }
+
+// TestGateBoundsARealm holds that one realm's live challenges leave room for another's.
+func TestGateBoundsARealm(t *testing.T) {
+	t.Parallel()
+	g := guard.NewGate(guard.Rates{PerApplication: 1e6, PerAddress: 1e6, Burst: time.Second, LivePerRealm: 3})
+	now := time.Unix(1, 0)
+	admit := func(realm mfa.RealmID, want bool) {
+		t.Helper()
+		err := g.Admit(realm, "app", "", now)
+		if (err == nil) != want {
+			t.Fatalf("%s: %v, want room: %v", realm, err, want)
+		}
+		if err != nil && (mfa.CodeOf(err) != mfa.RateLimited || mfa.ReasonOf(err) != mfa.ReasonTooManyRequests) {
+			t.Errorf("refused with %v", err)
+		}
+	}
+	for range 3 {
+		admit("one", true)
+	}
+	admit("one", false)
+	admit("two", true)
+	live := map[mfa.RealmID]int{"one": 2, "two": 0}
+	recount := func() {
+		t.Helper()
+		err := g.Recount(func(realm mfa.RealmID, limit int) (int, error) {
+			if limit != 3 {
+				t.Errorf("counts up to %d", limit)
+			}
+			return live[realm], nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	recount()
+	admit("one", true)
+	admit("one", false)
+	live["one"] = 0
+	recount()
+	recount() // nothing is left to count
+	admit("one", true)
+}
