@@ -63,6 +63,13 @@ func (j *job) evidence(u store.User, asker mfa.ApplicationID, id mfa.ChallengeID
 	if err != nil || c.Application != asker || c.Reported {
 		f = mfa.Freshness{}
 	}
+	epoch, err := store.ReadEpoch(j.tx)
+	if err != nil {
+		return store.Challenge{}, err
+	}
+	if c.CreatedAt < epoch.At { // it may have been shown, and its device revoked, since the backup
+		f = mfa.Freshness{}
+	}
 	if c.Evidence.Device != "" {
 		trusted, err := j.trusted(c.Evidence.Device)
 		if err != nil {

@@ -34,6 +34,7 @@ var table = []Rule{
 	{Package: "internal/keys", Floor: 1},
 	{Package: "internal/egress", Floor: 1, May: Call},
 	{Package: "internal/notice", Floor: 1},
+	{Package: "internal/backup", Floor: 1, By: []string{"internal/server", "internal/cli"}},
 	{
 		Package: "internal/front/httpkit", Floor: 1, By: []string{"internal/front/...", "internal/server", "internal/telemetry"},
 		May: Serve,

@@ -66,6 +66,7 @@ const (
 	WebhookSecretRotated = "webhook.secret_rotated"
 	WebhookPinged        = "webhook.pinged"
 	WebhookReplayed      = "webhook.replayed"
+	StoreRestored        = "store.restored"
 )
 
 // Kinds returns every kind of event there is.
@@ -78,7 +79,7 @@ func Kinds() []string {
 		TOTPConfirmed, TOTPRemoved, FactorDisabled, BackupCodesMade, BackupCodesGone, BypassIssued, BypassRevoked,
 		BrowserRemembered, BrowserForgotten, AccountRefused, ApplicationCreated, ApplicationChanged, ApplicationDisabled,
 		ApplicationEnabled, KeyCreated, KeyRevoked, PolicyApplied, RealmCreated, RealmChanged,
-		RealmDisabled, RealmEnabled, RealmKeysRotated, SealKeysHeld, SealStarted, SealFinished,
+		RealmDisabled, RealmEnabled, RealmKeysRotated, SealKeysHeld, SealStarted, SealFinished, StoreRestored,
 	}
 	out = append(out, WebhookCreated, WebhookChanged, WebhookDisabled, WebhookDeleted, WebhookSecretRotated, WebhookPinged,
 		WebhookReplayed)

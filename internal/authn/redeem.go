@@ -38,6 +38,9 @@ func (s *Service) Redeem(ctx context.Context, by Caller, id mfa.ChallengeID, key
 		if err != nil {
 			return err
 		}
+		if refused, err = outlived(tx, h); err != nil || refused != nil {
+			return err
+		}
 		sc, err := s.sceneOf(tx, h)
 		if err != nil {
 			return err
@@ -64,6 +67,22 @@ func (s *Service) Redeem(ctx context.Context, by Caller, id mfa.ChallengeID, key
 		return Grant{}, err
 	}
 	return g, refused
+}
+
+// outlived refuses to repeat the answer to a redemption from before a restore: who had it then is
+// not known. What was not redeemed then was cancelled by the restore.
+func outlived(tx store.Tx, h challenge.Held) (refused, err error) {
+	if h.State != mfa.Redeemed {
+		return nil, nil
+	}
+	epoch, err := store.ReadEpoch(tx)
+	if err != nil || h.CreatedAt >= epoch.At {
+		return nil, err
+	}
+	return &mfa.Error{
+		Code: mfa.Gone, Reason: mfa.ReasonGrantExpired, State: mfa.Redeemed,
+		Message: "The server was restored from a backup meanwhile. Start again.",
+	}, nil
 }
 
 func redemption(tx store.Tx, by Caller, h challenge.Held, key string) (mfa.Redeem, error) {

@@ -50,6 +50,8 @@ type grammar struct {
 	Authenticator authenticatorCmd `cmd:"" group:"use" help:"This machine as somebody's authenticator."`
 	Serve         serveCmd         `cmd:"" group:"run" help:"Run the server."`
 	Demo          demoCmd          `cmd:"" group:"run" help:"Show a complete sign-in."`
+	Backup        backupCmd        `cmd:"" group:"run" help:"Backups of a SQLite installation."`
+	Restore       restoreCmd       `cmd:"" group:"run" help:"Put a backup back."`
 	Migrate       migrateCmd       `cmd:"" group:"run" help:"Bring the database to this program's schema."`
 	Config        configCmd        `cmd:"" group:"run" help:"Check and show the configuration."`
 	Version       versionCmd       `cmd:"" group:"run" help:"Say which version this is."`

@@ -210,3 +210,35 @@ func count(t *testing.T, paid *atomic.Int32, err error) {
 		t.Error(err)
 	}
 }
+
+// TestGuessesAfterARestore wants two thirds of each allowance to count as paid when the database was
+// put back, for a name that nobody has as for any other.
+func TestGuessesAfterARestore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		user := w.user(realm)
+		w.spend(realm, user, guard.Typed, mfa.Strangers, 2)
+		w.forward(time.Hour)
+		raised := w.now()
+		err := w.store.Update(t.Context(), func(tx store.Tx) error {
+			return tx.PutSetting(store.SettingEpoch, store.Epoch{N: 1, At: tx.Now()}.String())
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.spend(realm, "usr_unknown", guard.Typed, mfa.Strangers, 4)
+		_, err = w.guess(realm, "usr_unknown", guard.Typed, mfa.Strangers)
+		spent(t, err, raised.Add(24*time.Hour).Sub(w.now()))
+		w.spend(realm, user, guard.Typed, mfa.Strangers, 2)
+		_, err = w.guess(realm, user, guard.Typed, mfa.Strangers)
+		spent(t, err, 23*time.Hour) // when the first of the former ones is over
+		w.spend(realm, user, guard.Password, mfa.Strangers, 7)
+		_, err = w.guess(realm, user, guard.Password, mfa.Strangers)
+		spent(t, err, time.Hour)
+		w.forward(time.Hour)
+		w.spend(realm, user, guard.Password, mfa.Strangers, 13)
+		w.forward(23 * time.Hour)
+		w.spend(realm, user, guard.Typed, mfa.Strangers, 8)
+	})
+}

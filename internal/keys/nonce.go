@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"strconv"
 	"time"
 )
 
@@ -25,6 +26,16 @@ func (r *Ring) Nonce(purpose, realm, kid string, now time.Time) string {
 	b := binary.BigEndian.AppendUint64(make([]byte, 0, nonceBytes), uint64(now.Unix())) //nolint:gosec // the same bits, read back the same way
 	b = append(b, r.nonceTag(purpose, realm, kid, b)...)
 	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// AtEpoch voids every nonce of other epochs than this one, the number of which is 0 in an
+// installation that was never restored. Call it before anybody else uses the ring.
+func (r *Ring) AtEpoch(n int64) {
+	var input []byte
+	if n != 0 {
+		input = strconv.AppendInt(nil, n, 10)
+	}
+	r.nonceKey = r.Derive("nonce", input, 32)
 }
 
 // CheckNonce tells whether nonce was given by [Ring.Nonce] for this purpose, realm and kid,

@@ -43,6 +43,21 @@ func TestNonceTimes(t *testing.T) {
 	}
 }
 
+func TestNonceOfAnotherEpochIsVoid(t *testing.T) {
+	t.Parallel()
+	for given := range int64(3) {
+		for asked := range int64(3) {
+			a, b := vectors(t), vectors(t)
+			a.AtEpoch(given)
+			b.AtEpoch(asked)
+			n := a.Nonce("device", "default", "dev_a", noon)
+			if got := b.CheckNonce(n, "device", "default", "dev_a", noon); got != (given == asked) {
+				t.Errorf("a nonce of epoch %d in epoch %d: %v", given, asked, got)
+			}
+		}
+	}
+}
+
 func TestNonceIsBound(t *testing.T) {
 	t.Parallel()
 	r := vectors(t)

@@ -80,7 +80,7 @@ func Open(c Config) (*Ring, error) {
 	}
 	r := &Ring{file: file, places: c.Places, deriver: deriver, signers: make(map[signerID]*Signer)}
 	r.sealing.Store(sealers)
-	r.nonceKey = r.Derive("nonce", nil, 32)
+	r.AtEpoch(0)
 	return r, nil
 }
 

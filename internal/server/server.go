@@ -64,6 +64,7 @@ type Server struct {
 	hub       *challenge.Hub
 	outbox    *deliver.Outbox
 	watcher   *endpoint.Watcher
+	epoch     int64 // of the database, when it was opened
 	urls      []string
 	telemetry *telemetry.Telemetry
 	stopping  context.Context
@@ -110,7 +111,7 @@ func New(ctx context.Context, c Config, o Options) (_ *Server, err error) {
 	if len(s.urls) == 0 {
 		s.urls = s.localURLs()
 	}
-	ring, err := s.openRing()
+	ring, err := c.ring(true)
 	if err != nil {
 		return nil, err
 	}
@@ -120,6 +121,10 @@ func New(ctx context.Context, c Config, o Options) (_ *Server, err error) {
 	if err := s.openStore(ctx); err != nil {
 		return nil, err
 	}
+	if s.epoch, err = currentEpoch(ctx, s.store); err != nil {
+		return nil, err
+	}
+	ring.AtEpoch(s.epoch)
 	if err := s.openCertificates(ring); err != nil {
 		return nil, err
 	}
@@ -166,18 +171,18 @@ func (s *Server) localURLs() []string {
 	return []string{scheme + "://127.0.0.1:" + port, scheme + "://localhost:" + port}
 }
 
-// openRing reads the sealing key, and makes one where there is none. Nodes that share a database
-// share the key: one that is not the database's is found when the default realm is read.
-func (s *Server) openRing() (*keys.Ring, error) {
-	if !s.c.SealKey.IsZero() {
-		ring, err := keys.Open(keys.Config{Root: s.c.SealKey.Bytes(), Places: sealed.Places()})
+// ring reads the sealing key, and makes one where there is none if it may. Nodes that share a
+// database share the key: one that is not the database's is found when the default realm is read.
+func (c Config) ring(create bool) (*keys.Ring, error) {
+	if !c.SealKey.IsZero() {
+		ring, err := keys.Open(keys.Config{Root: c.SealKey.Bytes(), Places: sealed.Places()})
 		if err != nil {
 			return nil, fmt.Errorf("seal_key: %w", err)
 		}
 		return ring, nil
 	}
-	file := s.c.sealFile()
-	ring, err := keys.Open(keys.Config{File: file, Create: true, Places: sealed.Places()})
+	file := c.sealFile()
+	ring, err := keys.Open(keys.Config{File: file, Create: create, Places: sealed.Places()})
 	if err != nil {
 		return nil, fmt.Errorf("sealing key %s: %w", file, err)
 	}
@@ -262,6 +267,7 @@ func (s *Server) schedule(p parts, handler http.Handler, ring *keys.Ring) {
 	g.Go("wake sweep", p.pipeline.RunWakeSweep)
 	g.Go("quota", p.pipeline.RunQuota)
 	g.Go("sealing", s.sealing(ring, p))
+	g.Go("epoch", s.watchEpoch)
 	g.Go("housekeeping", s.housekeeping(p))
 	if s.ops != nil {
 		s.serve("operations", s.ops, s.operations(), nil)

@@ -104,6 +104,9 @@ type Rations interface {
 	Source(realm mfa.RealmID, user mfa.UserID, key string) (mfa.Instant, error)
 	PutSource(realm mfa.RealmID, user mfa.UserID, key string, at mfa.Instant) error
 
+	// DeleteSources forgets all places from which the user approved.
+	DeleteSources(realm mfa.RealmID, user mfa.UserID) error
+
 	// SweepRations deletes guesses, waits and sources that are older than before.
 	SweepRations(before mfa.Instant) error
 }

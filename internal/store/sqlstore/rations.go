@@ -80,6 +80,15 @@ func (t *tx) PutSource(realm mfa.RealmID, user mfa.UserID, key string, at mfa.In
 	return err
 }
 
+// DeleteSources implements store.Rations.
+func (t *tx) DeleteSources(realm mfa.RealmID, user mfa.UserID) error {
+	if err := t.touchPerson(realm, user); err != nil {
+		return err
+	}
+	_, err := t.write(`DELETE FROM sources WHERE realm = $1 AND user_id = $2`, realm, user)
+	return err
+}
+
 // SweepRations implements store.Rations.
 func (t *tx) SweepRations(before mfa.Instant) error {
 	if _, err := t.write(`DELETE FROM guesses WHERE at < $1`, before); err != nil {

@@ -303,6 +303,15 @@ func waits(t *testing.T, s store.Store) {
 		equal(t, "another Source", source("sudo"), 0)
 	}
 	want(t, s, store.ErrNotFound, func(tx store.Tx) error { return tx.PutSource(realm, "usr_none", "vpn", 1) })
+	other := addUser(t, s, realm)
+	update(t, s, func(tx store.Tx) error { return tx.PutSource(realm, other.ID, "vpn", 3) })
+	for range 2 {
+		update(t, s, func(tx store.Tx) error { return tx.DeleteSources(realm, u.ID) })
+		equal(t, "Source after DeleteSources", source("vpn"), 0)
+	}
+	equal(t, "another user's Source", read(t, s, func(tx store.Tx) (mfa.Instant, error) {
+		return tx.Source(realm, other.ID, "vpn")
+	}), 3)
 }
 
 func newBrowser(realm mfa.RealmID, user mfa.UserID) store.Browser {
