@@ -10,8 +10,10 @@ import (
 
 	"github.com/nodauth/nod/internal/audit"
 	"github.com/nodauth/nod/internal/challenge"
+	"github.com/nodauth/nod/internal/device"
 	"github.com/nodauth/nod/internal/factor"
 	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/realm"
 	"github.com/nodauth/nod/internal/store"
 	"github.com/nodauth/nod/protocol"
 )
@@ -83,13 +85,30 @@ type Bereft struct {
 	Lost  []string // backup_codes, bypass_code
 }
 
+// RestoreConfig is what finishing a restore needs. All members are required.
+type RestoreConfig struct {
+	Store      store.Store
+	Challenges *challenge.Service
+	Devices    *device.Service
+	Realms     *realm.Service
+	Told       func(people int) // hears how many people are done
+}
+
 // FinishRestore raises the epoch of a restored database: it voids everything that counts once and
 // may have been used or given out between the backup and now, tells the devices of all people, and
 // records it in every realm. It works in small transactions, and one that was interrupted goes on
-// where it was. told hears how many people are done. It returns who lost codes, and ErrNotRestored.
+// where it was. It returns who lost codes, and ErrNotRestored.
 //
 // No server may run on the database meanwhile.
-func (s *Service) FinishRestore(ctx context.Context, told func(people int)) (Restore, []Bereft, error) {
+func FinishRestore(ctx context.Context, c RestoreConfig) (Restore, []Bereft, error) {
+	if c.Store == nil || c.Challenges == nil || c.Devices == nil || c.Realms == nil || c.Told == nil {
+		return Restore{}, nil, errors.New("account: every member of RestoreConfig is required")
+	}
+	s := &Service{c: Config{Store: c.Store, Challenges: c.Challenges, Devices: c.Devices, Realms: c.Realms}}
+	return s.finishRestore(ctx, c.Told)
+}
+
+func (s *Service) finishRestore(ctx context.Context, told func(people int)) (Restore, []Bereft, error) {
 	ctx = audit.With(ctx, audit.Origin{Actor: mfa.ActorServer})
 	r, err := s.raise(ctx)
 	if err != nil {

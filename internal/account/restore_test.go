@@ -11,6 +11,10 @@ import (
 	"github.com/nodauth/nod/internal/store"
 )
 
+func (w *world) restore() account.RestoreConfig {
+	return account.RestoreConfig{Store: w.db, Challenges: w.challenges, Devices: w.devices, Realms: w.realms, Told: func(int) {}}
+}
+
 // TestFinishRestoreGivesUpDeliveries in batches, in every realm, and lets them be replayed.
 func TestFinishRestoreGivesUpDeliveries(t *testing.T) {
 	t.Parallel()
@@ -29,7 +33,7 @@ func TestFinishRestoreGivesUpDeliveries(t *testing.T) {
 		}
 		return account.MarkRestored(tx, account.Restore{})
 	}))
-	_, _, err := w.s.FinishRestore(t.Context(), func(int) {})
+	_, _, err := account.FinishRestore(t.Context(), w.restore())
 	must(t, err)
 	must(t, w.db.View(t.Context(), func(tx store.Tx) error {
 		for _, id := range ids {
@@ -49,7 +53,7 @@ func TestFinishRestoreGivesUpDeliveries(t *testing.T) {
 func TestFinishRestoreRaisesTheEpoch(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	_, _, err := w.s.FinishRestore(t.Context(), func(int) {})
+	_, _, err := account.FinishRestore(t.Context(), w.restore())
 	if err == nil {
 		t.Fatal("a database that was not restored is finished")
 	}
@@ -59,7 +63,7 @@ func TestFinishRestoreRaisesTheEpoch(t *testing.T) {
 		must(t, w.db.Update(t.Context(), func(tx store.Tx) error {
 			return account.MarkRestored(tx, account.Restore{Backup: made})
 		}))
-		r, _, err := w.s.FinishRestore(t.Context(), func(int) {})
+		r, _, err := account.FinishRestore(t.Context(), w.restore())
 		must(t, err)
 		must(t, w.db.View(t.Context(), func(tx store.Tx) error {
 			e, err := store.ReadEpoch(tx)

@@ -15,10 +15,8 @@ import (
 	"github.com/nodauth/nod/internal/backup"
 	"github.com/nodauth/nod/internal/challenge"
 	"github.com/nodauth/nod/internal/device"
-	"github.com/nodauth/nod/internal/factor"
 	"github.com/nodauth/nod/internal/keys"
 	"github.com/nodauth/nod/internal/mfa"
-	"github.com/nodauth/nod/internal/policy"
 	"github.com/nodauth/nod/internal/realm"
 	"github.com/nodauth/nod/internal/store"
 	"github.com/nodauth/nod/internal/store/sqlstore"
@@ -289,12 +287,13 @@ func (c Config) finish(ctx context.Context, log io.Writer, told func(string)) (o
 		return out, err
 	}
 	err = c.withStore(ctx, log, func(st store.Store) error {
-		accounts, err := c.accounts(ctx, st, ring)
+		finishing, err := c.finishing(ctx, st, ring)
 		if err != nil {
 			return err
 		}
+		finishing.Told = func(people int) { say(told, fmt.Sprintf("%d people done.", people)) }
 		say(told, "Voiding what was used or given out before.")
-		r, bereft, err := accounts.FinishRestore(ctx, func(people int) { say(told, fmt.Sprintf("%d people done.", people)) })
+		r, bereft, err := account.FinishRestore(ctx, finishing)
 		out = Restored{Backup: r.Backup, Epoch: r.Epoch, At: r.Begun, Bereft: bereft}
 		return err
 	})
@@ -304,42 +303,31 @@ func (c Config) finish(ctx context.Context, log io.Writer, told func(string)) (o
 	return out, err
 }
 
-// accounts makes the service that finishes a restore.
-func (c Config) accounts(ctx context.Context, st store.Store, ring *keys.Ring) (*account.Service, error) {
-	err := st.View(ctx, func(tx store.Tx) error {
+// finishing makes the services that finishing a restore needs.
+func (c Config) finishing(ctx context.Context, st store.Store, ring *keys.Ring) (f account.RestoreConfig, err error) {
+	err = st.View(ctx, func(tx store.Tx) error {
 		_, err := tx.Realm(mfa.DefaultRealm)
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {
-		return nil, errors.New("no server was ever started on this database: it was not restored from one of nod's")
+		return f, errors.New("no server was ever started on this database: it was not restored from one of nod's")
 	}
 	if err != nil {
-		return nil, err
+		return f, err
 	}
-	address := "http://127.0.0.1"
+	address := "http://127.0.0.1" // which Ensure replaces by the issuer that the database has
 	if len(c.PublicURL) > 0 {
 		address = c.PublicURL[0]
 	}
-	var errs []error
-	keep := func(err error) { errs = append(errs, err) }
-	challenges, err := challenge.New(challenge.Config{Ring: ring})
-	keep(err)
-	devices, err := device.New(device.Config{Ring: ring})
-	keep(err)
-	factors, err := factor.New(factor.Config{Ring: ring, HashSlots: c.Limits.HashSlots})
-	keep(err)
-	policies, err := policy.New(policy.Config{Store: st})
-	keep(err)
-	realms, err := realm.New(realm.Config{Store: st, Ring: ring, PublicURL: address})
-	keep(err)
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
+	f.Store = st
+	if f.Challenges, err = challenge.New(challenge.Config{Ring: ring}); err != nil {
+		return f, err
 	}
-	if err := realms.Ensure(ctx); err != nil { // reads the issuer, and sees that the key is the right one
-		return nil, err
+	if f.Devices, err = device.New(device.Config{Ring: ring}); err != nil {
+		return f, err
 	}
-	return account.New(account.Config{
-		Store: st, Challenges: challenges, Devices: devices, Factors: factors,
-		Realms: realms, Policies: policies, PublicURL: address,
-	})
+	if f.Realms, err = realm.New(realm.Config{Store: st, Ring: ring, PublicURL: address}); err != nil {
+		return f, err
+	}
+	return f, f.Realms.Ensure(ctx) // it sees that the key is the right one, too
 }
