@@ -3,31 +3,76 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/nodauth/nod/bench/report"
 )
+
+// program is the benchmark, built once for all tests.
+var program = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "nod-bench-")
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(dir, "bench")
+	if out, err := exec.Command("go", "build", "-o", file, ".").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return file, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if file, err := program(); err == nil {
+		_ = os.RemoveAll(filepath.Dir(file)) // a leftover in /tmp is no failure
+	}
+	os.Exit(code)
+}
+
+// quick runs a short form of the benchmark and gives what it prints.
+func quick(t *testing.T, args ...string) string {
+	t.Helper()
+	file, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), file, args...)
+	cmd.Dir = ".." // for its databases, on the disk of the checkout
+	var page, words bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &page, &words
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("bench %v: %v\n%s\n%s", args, err, page.String(), words.String())
+	}
+	return page.String()
+}
+
+// TestWaiters lets some wait: nobody may be answered before the time, and nobody never.
+func TestWaiters(t *testing.T) {
+	t.Parallel()
+	page := quick(t, "waiters", "-quick", "-store", "sqlite")
+	for _, want := range []string{
+		"sqlite: 50 waiting applications: ", "sqlite: 50 waiting devices: ",
+		"applications: 95 answered at the end of their wait", "devices: 95 answered at the end of their wait", "; 5 told",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("%q is not there:\n%s", want, page)
+		}
+	}
+}
 
 // TestQuick runs the short form of the whole table. It looks at what is there, not at how much it
 // is: that depends on the machine and on what else it does.
 func TestQuick(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	program := filepath.Join(dir, "bench")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, ".").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	cmd := exec.CommandContext(t.Context(), program, "-quick", "-out", dir)
-	cmd.Dir = ".." // for its databases, on the disk of the checkout
-	var page, words bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &page, &words
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("bench: %v\n%s", err, words.String())
-	}
+	page := quick(t, "-quick", "-out", dir)
 	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
 	if err != nil || len(files) != 1 {
 		t.Fatalf("results: %v %v", files, err)
@@ -50,8 +95,8 @@ func TestQuick(t *testing.T) {
 		stores = append(stores, "postgres")
 	}
 	check(t, r, stores)
-	if !bytes.Contains(page.Bytes(), []byte("| computed limit of a round trip |")) {
-		t.Errorf("the table is not printed:\n%s", page.String())
+	if !strings.Contains(page, "| computed limit of a round trip |") {
+		t.Errorf("the table is not printed:\n%s", page)
 	}
 }
 

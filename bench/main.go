@@ -23,10 +23,14 @@ import (
 	"github.com/nodauth/nod/bench/limit"
 	"github.com/nodauth/nod/bench/machine"
 	"github.com/nodauth/nod/bench/node"
+	"github.com/nodauth/nod/bench/wait"
 )
 
-// bareWord is the argument by which this program is its own bare server.
-const bareWord = "bare-server"
+// The arguments by which this program is its own bare server, and a process full of waiters.
+const (
+	bareWord = "bare-server"
+	waitWord = "wait"
+)
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -46,8 +50,15 @@ func command(ctx context.Context, args []string) error {
 	switch word {
 	case "":
 		return roundTrips(ctx, args)
+	case "waiters":
+		return waiters(ctx, args)
 	case bareWord:
 		return limit.Serve(ctx)
+	case waitWord:
+		if _, err := machine.Files(); err != nil {
+			return err
+		}
+		return wait.Run(ctx, os.Stdin, os.Stdout)
 	}
 	return fmt.Errorf("there is no %q: the words are waiters and year, or none", word)
 }

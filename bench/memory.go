@@ -10,9 +10,6 @@ import (
 	"github.com/nodauth/nod/bench/node"
 )
 
-// settle is how long the last request has to reach its place in the server.
-const settle = 500 * time.Millisecond
-
 // memory is what waiters cost, in bytes for each.
 type memory struct {
 	device, application             float64 // of the server's resident memory
@@ -97,7 +94,9 @@ func (p *place) waiting(ctx context.Context, store string, n int) (m memory, err
 // through each of n that park.
 func grows(ctx context.Context, srv *node.Server, n int, park func() error) (server, kernel float64, err error) {
 	size := func() (rss, slab int64, err error) {
-		time.Sleep(settle)
+		if err := quiet(ctx, srv.PID); err != nil {
+			return 0, 0, err
+		}
 		if err := srv.Free(ctx); err != nil {
 			return 0, 0, err
 		}
@@ -116,4 +115,24 @@ func grows(ctx context.Context, srv *node.Server, n int, park func() error) (ser
 	}
 	rss2, slab2, err := size()
 	return float64(rss2-rss) / float64(n), float64(slab2-slab) / float64(2*n), err
+}
+
+// quiet returns when a server has next to nothing to do, so that the last request has reached its
+// place, or after some seconds.
+func quiet(ctx context.Context, pid int) error {
+	const step = 300 * time.Millisecond
+	before, err := machine.CPU(pid)
+	for i := 0; i < 30 && err == nil; i++ {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(step):
+		}
+		var now time.Duration
+		if now, err = machine.CPU(pid); now-before <= step/10 {
+			break
+		}
+		before = now
+	}
+	return err
 }

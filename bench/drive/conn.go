@@ -17,12 +17,14 @@ import (
 	"github.com/nodauth/nod/protocol"
 )
 
-// patience is how long any answer may take: longer than the longest wait.
+// patience is how long an answer may take where nothing else is said: longer than the longest wait.
 const patience = 90 * time.Second
 
 // Conn is one connection that carries one request at a time: HTTP/1.1 kept alive, without the
 // goroutines of net/http's transport. It is for one goroutine.
 type Conn struct {
+	Patience time.Duration // how long an answer may take
+
 	nc   net.Conn
 	r    *bufio.Reader
 	host string
@@ -46,7 +48,7 @@ func Dial(ctx context.Context, address, source string) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{nc: nc, r: bufio.NewReaderSize(nc, 2048), host: address}, nil
+	return &Conn{Patience: patience, nc: nc, r: bufio.NewReaderSize(nc, 2048), host: address}, nil
 }
 
 // Close ends the connection, and with it whatever the server still does for it.
@@ -97,7 +99,7 @@ func (c *Conn) Arrived() bool {
 
 // Receive reads the answer to the request before.
 func (c *Conn) Receive() (Answer, error) {
-	if err := c.nc.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.nc.SetReadDeadline(time.Now().Add(c.Patience)); err != nil {
 		return Answer{}, err
 	}
 	res, err := http.ReadResponse(c.r, nil)

@@ -114,7 +114,7 @@ func (t Target) claim(c *Conn, link string) (*Device, string, error) {
 	return &Device{id: enrolled.Device, url: t.URL, key: key, serial: set.Keys.Serial, nonce: a.Nonce}, enrolled.ConfirmCode, nil
 }
 
-// Crowd enrols n users, named by prefix and number, with one device each.
+// Crowd enrols n users, named by prefix and number, with one device each, which has its first nonce.
 func (t Target) Crowd(ctx context.Context, prefix string, n int) ([]*Device, error) {
 	devices := make([]*Device, n)
 	err := Each(32, n, func() (func(int) error, func(), error) {
@@ -127,8 +127,11 @@ func (t Target) Crowd(ctx context.Context, prefix string, n int) ([]*Device, err
 				return err
 			}
 			d, err := t.Enrol(c, fmt.Sprintf("%s%d", prefix, i))
+			if err != nil {
+				return err
+			}
 			devices[i] = d
-			return err
+			return d.Ready(c)
 		}, c.Close, nil
 	})
 	return devices, err
@@ -257,29 +260,4 @@ func (d *Device) approve(prompt, challenge, digits string) ([]byte, error) {
 		return nil, err
 	}
 	return d.sign(protocol.TypeDecision, "", text)
-}
-
-// Challenges makes n challenges, each for a name of its own that nobody has, and gives their ids.
-// They are real ones, which nobody can answer, so that they wait.
-func (t Target) Challenges(ctx context.Context, app string, n int) ([]string, error) {
-	ids := make([]string, n)
-	err := Each(32, n, func() (func(int) error, func(), error) {
-		c, err := Dial(ctx, t.Address(), "")
-		if err != nil {
-			return nil, nil, err
-		}
-		return func(i int) error {
-			a, err := c.Do("POST", "/v1/challenges", bearer(app), fmt.Appendf(nil,
-				`{"user":{"name":"nobody%d"},"kind":"login","first_factor":"asserted"}`, i))
-			made, err := Want[made](a, err, 201)
-			ids[i] = made.ID
-			return err
-		}, c.Close, nil
-	})
-	return ids, err
-}
-
-// SendWait asks for a challenge and waits for up to so many seconds for it to be decided.
-func (c *Conn) SendWait(app, id string, wait int) error {
-	return c.Send("GET", fmt.Sprintf("/v1/challenges/%s?wait=%d", id, wait), bearer(app), nil)
 }
