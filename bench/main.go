@@ -52,6 +52,8 @@ func command(ctx context.Context, args []string) error {
 		return roundTrips(ctx, args)
 	case "waiters":
 		return waiters(ctx, args)
+	case "year":
+		return years(ctx, args)
 	case bareWord:
 		return limit.Serve(ctx)
 	case waitWord:

@@ -42,15 +42,20 @@ func (t Target) Lanes(ctx context.Context, app, prefix string, n int) ([]*Lane, 
 	for i, d := range devices {
 		lanes[i] = t.Lane(app, fmt.Sprintf("%s%d", prefix, i), d)
 	}
+	return lanes, Known(ctx, lanes)
+}
+
+// Known lets each of the lanes sign in once, so that it is a known source afterwards.
+func Known(ctx context.Context, lanes []*Lane) error {
 	if err := Prepare(ctx, lanes); err != nil {
-		return nil, err
+		return err
 	}
 	for _, l := range lanes {
 		if _, err := l.RoundTrip(); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return lanes, nil
+	return nil
 }
 
 // Lane is the lane of a user who has that device.

@@ -114,6 +114,11 @@ func (t Target) claim(c *Conn, link string) (*Device, string, error) {
 	return &Device{id: enrolled.Device, url: t.URL, key: key, serial: set.Keys.Serial, nonce: a.Nonce}, enrolled.ConfirmCode, nil
 }
 
+// Moved is the device for a copy of its server at another address.
+func (d *Device) Moved(t Target) *Device {
+	return &Device{id: d.id, url: t.URL, key: d.key, serial: d.serial}
+}
+
 // Crowd enrols n users, named by prefix and number, with one device each, which has its first nonce.
 func (t Target) Crowd(ctx context.Context, prefix string, n int) ([]*Device, error) {
 	devices := make([]*Device, n)

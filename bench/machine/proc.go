@@ -154,6 +154,15 @@ func Ports() (first, last int, err error) {
 	return first, last, nil
 }
 
+// Free is how many bytes the file system of a directory has left.
+func Free(dir string) (int64, error) {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err != nil {
+		return 0, fmt.Errorf("file system of %s: %w", dir, err)
+	}
+	return int64(fs.Bavail) * fs.Bsize, nil //nolint:gosec // no disk is that large
+}
+
 // ErrMemoryDisk says that files would not be on a disk.
 var ErrMemoryDisk = errors.New("on a file system in memory, where a sync costs nothing")
 

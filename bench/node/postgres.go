@@ -63,6 +63,21 @@ func (p *Postgres) Create(ctx context.Context, settings ...string) (string, erro
 	return u.String(), nil
 }
 
+// Copy makes a copy of a database that nobody uses, and gives its DSN.
+func (p *Postgres) Copy(ctx context.Context, dsn string) (string, error) {
+	from, err := url.Parse(dsn)
+	if err != nil {
+		return "", err
+	}
+	to := *from
+	to.Path = "/nodbench_" + strings.ToLower(rand.Text())
+	_, err = p.conn.Exec(ctx, "CREATE DATABASE "+to.Path[1:]+" TEMPLATE "+from.Path[1:])
+	if err != nil {
+		return "", fmt.Errorf("copy database: %w", err)
+	}
+	return to.String(), nil
+}
+
 // Close drops databases that Create made, and ends the connection.
 func (p *Postgres) Close(ctx context.Context, dsns ...string) error {
 	var errs []error
