@@ -67,6 +67,15 @@ func TestWaiters(t *testing.T) {
 	}
 }
 
+// TestYear fills databases in bulk, and lets people sign in in them.
+func TestYear(t *testing.T) {
+	t.Parallel()
+	page := quick(t, "year", "-quick")
+	if !strings.Contains(page, "with 500 sign-ins before: ") {
+		t.Errorf("nothing is compared:\n%s", page)
+	}
+}
+
 // TestQuick runs the short form of the whole table. It looks at what is there, not at how much it
 // is: that depends on the machine and on what else it does.
 func TestQuick(t *testing.T) {

@@ -137,10 +137,18 @@ func (p *place) copy(ctx context.Context, from node.Options, store string) (node
 	if err := os.CopyFS(to.Dir, os.DirFS(from.Dir)); err != nil {
 		return to, err
 	}
+	files, err := filepath.Glob(filepath.Join(to.Dir, "*"))
+	if err != nil {
+		return to, err
+	}
+	for _, f := range files {
+		if err := os.Chmod(f, 0o600); err != nil { // as the keys among them have to be
+			return to, err
+		}
+	}
 	if store != "postgres" {
 		return to, nil
 	}
-	var err error
 	if to.DSN, err = p.pg.Copy(ctx, from.DSN); err == nil {
 		p.dsns = append(p.dsns, to.DSN)
 	}

@@ -60,7 +60,7 @@ func (p *Postgres) challenge(ctx context.Context, user string) (string, error) {
 }
 
 func (p *Postgres) rows(ctx context.Context, table, column, value string) (columns []string, out [][]any, err error) {
-	rows, err := p.conn.Query(ctx, "SELECT * FROM "+table+" WHERE "+column+" = $1", value) //nolint:gosec // names of our tables
+	rows, err := p.conn.Query(ctx, "SELECT * FROM "+table+" WHERE "+column+" = $1", value)
 	if err != nil {
 		return nil, nil, err
 	}

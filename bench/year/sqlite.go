@@ -113,7 +113,7 @@ func (s *SQLite) write(ctx context.Context, table string, columns []string, n in
 	}
 	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
 	holes := strings.TrimSuffix(strings.Repeat("?,", len(columns)), ",")
-	insert, err := tx.PrepareContext(ctx, fmt.Sprintf("INSERT INTO %s (%s) VALUES (%s)", table, strings.Join(columns, ", "), holes)) //nolint:gosec // as above
+	insert, err := tx.PrepareContext(ctx, fmt.Sprintf("INSERT INTO %s (%s) VALUES (%s)", table, strings.Join(columns, ", "), holes))
 	if err != nil {
 		return err
 	}
