@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nodauth/nod/bench/drive"
 	"github.com/nodauth/nod/bench/limit"
 	"github.com/nodauth/nod/bench/machine"
 	"github.com/nodauth/nod/bench/node"
@@ -168,11 +169,10 @@ func (r *run) rest(ctx context.Context) error {
 
 func (r *run) count(ctx context.Context, store string) (*counts, error) {
 	n := max(r.n/2, 100)
-	c := &counts{statementsNote: "SQLite counts no statements"}
+	c := &counts{}
 	if store == "sqlite" {
-		return c, r.countTraced(ctx, c, n)
+		return c, errors.Join(r.countTraced(ctx, c, n), r.countStatements(ctx, c, n))
 	}
-	c.statementsNote = ""
 	one := func(read func(context.Context) (int64, error), settings ...string) (*float64, error) {
 		o, err := r.node(ctx, store, "count", settings...)
 		if err != nil {
@@ -223,6 +223,35 @@ func (r *run) countTraced(ctx context.Context, c *counts, n int) error {
 		return sum, err
 	})
 	c.syncs = &v
+	return err
+}
+
+// countStatements asks a SQLite server how many statements it carried out.
+func (r *run) countStatements(ctx context.Context, c *counts, n int) error {
+	o, err := r.node(ctx, "sqlite", "statements")
+	if err != nil {
+		return err
+	}
+	srv, err := node.Start(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer srv.Stop()
+	l, err := lanes(ctx, srv, r.flight)
+	if err != nil {
+		return err
+	}
+	const figure = "nod_store_statements_total"
+	before, err := srv.Figure(ctx, figure)
+	if err != nil {
+		return err
+	}
+	if _, err := drive.Closed(ctx, l, n); err != nil {
+		return err
+	}
+	after, err := srv.Figure(ctx, figure)
+	each := (after - before) / float64(n)
+	c.statements = &each
 	return err
 }
 

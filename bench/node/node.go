@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -35,6 +37,7 @@ type Server struct {
 	PID int // of the server, or of what Prefix runs
 
 	dir  string
+	ops  string // address of its listener for operations
 	cmd  *exec.Cmd
 	log  *output
 	done chan struct{}
@@ -71,8 +74,12 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if filepath.Base(o.Program) == "nod" {
 		args = append(args, "serve")
 	}
+	ops, err := free(ctx)
+	if err != nil {
+		return nil, err
+	}
 	s := &Server{
-		dir: o.Dir, log: new(output), done: make(chan struct{}),
+		ops: ops, dir: o.Dir, log: new(output), done: make(chan struct{}),
 		cmd: exec.Command(args[0], args[1:]...), //nolint:gosec,noctx // our own programs, stopped by Stop
 	}
 	for _, e := range os.Environ() {
@@ -80,7 +87,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 			s.cmd.Env = append(s.cmd.Env, e)
 		}
 	}
-	s.cmd.Env = append(s.cmd.Env, "NOD_DATA_DIR="+o.Dir, "NOD_LISTEN=127.0.0.1:0", "NOD_LOG_LEVEL=error",
+	s.cmd.Env = append(s.cmd.Env, "NOD_DATA_DIR="+o.Dir, "NOD_LISTEN=127.0.0.1:0", "NOD_OPERATIONS_LISTEN="+ops, "NOD_LOG_LEVEL=error",
 		"NOD_LIMITS_CREATE_PER_ADDRESS=1000000", "NOD_LIMITS_CREATE_PER_APPLICATION=1000000")
 	if o.DSN != "" {
 		s.cmd.Env = append(s.cmd.Env, "NOD_DATABASE="+o.DSN)
@@ -103,6 +110,15 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	return s, nil
 }
 
+// free is a loopback address that nobody listens on.
+func free(ctx context.Context) (string, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
 func (s *Server) await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute) // for a database of years
 	defer cancel()
@@ -119,7 +135,7 @@ func (s *Server) await(ctx context.Context) error {
 			continue
 		}
 		s.URL = strings.TrimSpace(string(text))
-		if _, err := ask(ctx, http.MethodGet, s.URL+"/readyz"); err != nil {
+		if _, err := ask(ctx, http.MethodGet, "http://"+s.ops+"/readyz"); err != nil {
 			continue
 		}
 		key, err := os.ReadFile(filepath.Join(s.dir, "admin.key"))
@@ -153,6 +169,20 @@ func (s *Server) Stop() {
 		_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
 		<-s.done
 	}
+}
+
+// Figure is the value of one of the server's metrics, one that has no labels.
+func (s *Server) Figure(ctx context.Context, name string) (float64, error) {
+	text, err := ask(ctx, http.MethodGet, "http://"+s.ops+"/metrics")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			return strconv.ParseFloat(strings.TrimSpace(value), 64)
+		}
+	}
+	return 0, fmt.Errorf("the server has no figure %s", name)
 }
 
 // own asks the benchmarks' own server for something that only it has.

@@ -116,7 +116,7 @@ func (s *Server) readings(p parts) telemetry.Readings {
 
 func (s *Server) storeReading() telemetry.StoreReading {
 	st := s.db.Stats()
-	out := telemetry.StoreReading{Queued: st.Queued, Stale: st.Stale, Conflicts: st.Conflicts, WALBytes: st.WALBytes}
+	out := telemetry.StoreReading{Queued: st.Queued, Stale: st.Stale, Conflicts: st.Conflicts, WALBytes: st.WALBytes, Ran: st.Ran}
 	if p := st.Pool; p != nil {
 		out.Pool = &telemetry.PoolReading{Busy: p.Busy, Idle: p.Idle, Most: p.Most, Waits: p.Waits}
 	}

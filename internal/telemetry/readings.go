@@ -29,6 +29,7 @@ type StoreReading struct {
 	Stale     int64 // runs of a transaction that found its rows changed
 	Conflicts int64 // batches that met another node's
 	WALBytes  int64 // SQLite
+	Ran       int64 // statements, SQLite
 	Pool      *PoolReading
 }
 
@@ -52,6 +53,7 @@ func (t *Telemetry) Read(r Readings) {
 	c.describe("nod_store_queue_length", "Updating transactions that wait for the writer.")
 	c.describe("nod_store_retries_total", "Transactions that ran again: stale found its rows changed, conflict met another node's writes.", "reason")
 	c.describe("nod_store_wal_bytes", "Length of SQLite's write-ahead log.")
+	c.describe("nod_store_statements_total", "Statements that SQLite has carried out.")
 	c.describe("nod_store_pool_connections", "Connections of PostgreSQL for reading, by state; most is the limit.", "state")
 	c.describe("nod_store_pool_waits_total", "Times that a reader had to wait for a connection of PostgreSQL.")
 	c.describe("nod_bus_healthy", "1 while wake-ups flow to and from other nodes.")
@@ -97,6 +99,7 @@ func (c *readings) Collect(to chan<- prometheus.Metric) {
 		count("nod_store_retries_total", s.Conflicts, "conflict")
 		if s.Pool == nil {
 			gauge("nod_store_wal_bytes", float64(s.WALBytes))
+			count("nod_store_statements_total", s.Ran)
 		} else {
 			gauge("nod_store_pool_connections", float64(s.Pool.Busy), "busy")
 			gauge("nod_store_pool_connections", float64(s.Pool.Idle), "idle")

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"zombiezen.com/go/sqlite"
@@ -20,6 +21,7 @@ type sqliteSession struct {
 	statements map[string]sqliteStatement
 	scan       func(...any) error // for row: reads the statement that stands on one
 	row        *sqlite.Stmt
+	ran        atomic.Int64 // statements
 }
 
 // sqliteStatement is a statement and the arguments that its parameters take: for SQLite $1 is a
@@ -69,6 +71,7 @@ func (s *sqliteSession) prepare(text string) (sqliteStatement, error) {
 }
 
 func (s *sqliteSession) bind(text string, args []any) (*sqlite.Stmt, error) {
+	s.ran.Add(1)
 	p, err := s.prepare(text)
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ type Stats struct {
 	Stale     int64 // runs of an Update that found its rows changed
 	Conflicts int64 // batches that conflicted with another node's (PostgreSQL)
 	WALBytes  int64 // length of the write-ahead log (SQLite)
+	Ran       int64 // statements (SQLite; PostgreSQL counts its own)
 	Pool      *Pool // nil with SQLite
 }
 
@@ -25,6 +26,9 @@ func (s *Store) Stats() Stats {
 }
 
 func (s *sqliteDB) stats(to *Stats) {
+	for _, session := range s.sessions {
+		to.Ran += session.ran.Load()
+	}
 	path, err := s.config.path()
 	if err != nil {
 		return
