@@ -50,8 +50,8 @@ func main() {
 }
 
 func run(file string, args []string) (int, error) {
-	runtime.LockOSThread() // the tracer is a thread
-	cmd := exec.Command(args[0], args[1:]...)
+	runtime.LockOSThread()                    // the tracer is a thread
+	cmd := exec.Command(args[0], args[1:]...) //nolint:gosec // what it is for
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
 	if err := cmd.Start(); err != nil {
@@ -148,8 +148,8 @@ func answered(tid int, file string) error {
 	if _, err := syscall.PtracePeekData(tid, uintptr(r.Rsi), told[:]); err != nil {
 		return err
 	}
-	seconds := int64(binary.LittleEndian.Uint64(told[:8])) + int64(by/time.Second)
-	binary.LittleEndian.PutUint64(told[:8], uint64(seconds))
+	seconds := binary.LittleEndian.Uint64(told[:8]) + uint64(by/time.Second) //nolint:gosec // modulo 2^64, as it is stored
+	binary.LittleEndian.PutUint64(told[:8], seconds)
 	_, err = syscall.PtracePokeData(tid, uintptr(r.Rsi), told[:])
 	return err
 }

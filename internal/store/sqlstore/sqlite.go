@@ -107,8 +107,8 @@ func sqliteOpen(c Config) (*sql.DB, error) {
 // explainMigration names what stands in the way of a migration where the driver does not.
 func explainMigration(err error) error {
 	if e, ok := errors.AsType[*modernc.Error](err); ok {
-		switch sqlite.ResultCode(e.Code()) {
-		case sqlite.ResultFull, sqlite.ResultIOErrSHMSize:
+		switch e.Code() {
+		case int(sqlite.ResultFull), int(sqlite.ResultIOErrSHMSize):
 			return fmt.Errorf("the disk of the database is full: %w", err)
 		}
 	}

@@ -218,7 +218,7 @@ func sqliteClass(err error) class {
 	if code == sqlite.ResultIOErrSHMSize { // no room to lengthen a file: nothing was lost
 		return classFull
 	}
-	switch code.ToPrimary() {
+	switch code.ToPrimary() { //nolint:exhaustive // what is left concerns a statement
 	case sqlite.ResultIOErr, sqlite.ResultCorrupt, sqlite.ResultNotADB, sqlite.ResultCantOpen, sqlite.ResultReadOnly:
 		return classFault
 	case sqlite.ResultFull:
