@@ -177,9 +177,11 @@ func TestDiskFull(t *testing.T) {
 		s.fill(t)
 		before := o.saw("The disk of the database is full")
 		o.run(func() bool { return o.saw("The disk of the database is full") > before+20 }, &p.node)
+		o.await("/readyz fails", func() bool { return p.call("", "GET", "/readyz", nil).status == 503 })
 		s.free(t)
 		kept := o.l.completed.Load()
 		o.run(func() bool { return o.l.completed.Load() > kept+50 }, &p.node)
+		o.await("/readyz is well", func() bool { return p.call("", "GET", "/readyz", nil).status == 200 })
 		o.check(&p.node)
 		if t.Failed() {
 			t.Fatalf("round %d; the log ends with\n%s", round, tail(p.log.String()))
