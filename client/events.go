@@ -31,6 +31,9 @@ type EventQuery struct {
 	Since                                time.Time // zero for no limit
 	Until                                time.Time // exclusive; zero for no limit
 	OldestFirst                          bool
+	// Settled lists, oldest first, only events before which none can come any more. Every page has a
+	// Next, also the last one, and who goes on from there later misses nothing.
+	Settled bool
 }
 
 // Events are the audit records; the key needs the scope administer.
@@ -53,10 +56,14 @@ func (q EventQuery) query() url.Values {
 	if q.OldestFirst {
 		v.Set("order", "asc")
 	}
+	if q.Settled {
+		v.Set("settled", "true")
+	}
 	return v
 }
 
-// All goes through every event that the query matches; the pair with an error is the last.
+// All goes through every event that the query matches; the pair with an error is the last. Settled
+// events have no last page: List them.
 func (s Events) All(ctx context.Context, q EventQuery) iter.Seq2[Event, error] {
 	return all(q.Paging, func(p Paging) (Page[Event], error) {
 		q.Paging = p

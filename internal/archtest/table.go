@@ -75,9 +75,18 @@ var table = []Rule{
 		Package: "internal/notice/webhook", Floor: 2, By: []string{"internal/server"},
 		Only: append([]string{"internal/notice", "internal/egress"}, ground...),
 	},
+	{
+		Package: "internal/sink/syslog", Floor: 2, By: []string{"internal/server"},
+		Only: append([]string{"internal/store"}, ground...), May: Call,
+	},
+	{
+		Package: "internal/sink/file", Floor: 2, By: []string{"internal/server"},
+		Only: append([]string{"internal/store"}, ground...),
+	},
 
 	{Package: "internal/authn", Floor: 3},
 	{Package: "internal/account", Floor: 3},
+	{Package: "internal/feed", Floor: 3, By: []string{"internal/server"}},
 	{Package: "internal/telemetry", Floor: 3, By: []string{"internal/server"}, May: Serve},
 	{Package: "internal/endpoint", Floor: 3},
 

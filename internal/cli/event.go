@@ -10,7 +10,8 @@ import (
 
 type eventCmd struct {
 	connection
-	List eventList `cmd:"" help:"List events, or follow them."`
+	List   eventList   `cmd:"" help:"List events, or follow them."`
+	Export eventExport `cmd:"" help:"Write events as lines of JSON, each once, to go on with later."`
 }
 
 const followPace = 2 * time.Second

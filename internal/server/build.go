@@ -20,6 +20,7 @@ import (
 	"github.com/nodauth/nod/internal/device"
 	"github.com/nodauth/nod/internal/endpoint"
 	"github.com/nodauth/nod/internal/factor"
+	"github.com/nodauth/nod/internal/feed"
 	devicefront "github.com/nodauth/nod/internal/front/device"
 	"github.com/nodauth/nod/internal/front/httpkit"
 	"github.com/nodauth/nod/internal/front/login"
@@ -47,6 +48,7 @@ type parts struct {
 	factors      *factor.Service
 	webhooks     *endpoint.Service
 	deliveries   *deliver.Worker
+	feeds        *feed.Service // nil if events are sent nowhere
 }
 
 // build makes the services, the default realm and the first administration key.
@@ -71,6 +73,8 @@ func (s *Server) build(ctx context.Context, ring *keys.Ring) (p parts, err error
 	p.realms, err = realm.New(realm.Config{Store: s.store, Ring: ring, PublicURL: s.urls[0]})
 	keep(err)
 	p.events, err = audit.New(audit.Config{Store: s.store})
+	keep(err)
+	p.feeds, err = s.feeds()
 	keep(err)
 	p.replays, err = replay.New(replay.Config{
 		Store: s.store, Ring: ring, Logger: s.log,

@@ -39,6 +39,7 @@ type Config struct {
 	TLS            TLS          `yaml:"tls"`
 	Operations     Operations   `yaml:"operations"`
 	Tracing        Tracing      `yaml:"tracing"`
+	Events         Events       `yaml:"events"`
 	Log            Log          `yaml:"log"`
 	Limits         Limits       `yaml:"limits"`
 	Egress         Egress       `yaml:"egress"`
@@ -107,6 +108,7 @@ func DefaultConfig() Config {
 		Listen:  "127.0.0.1:8663",
 		DataDir: "nod-data",
 		TLS:     TLS{ACME: ACME{Directory: "https://acme-v02.api.letsencrypt.org/directory"}},
+		Events:  Events{Syslog: Syslog{Facility: "authpriv", Enterprise: documentationNumber}},
 		Log:     Log{Level: "info", Format: "text"},
 		Limits: Limits{
 			Waiting: 50_000, LivePerRealm: 200_000, CreatePerApplication: 5000, CreatePerAddress: 50, StopGrace: 10 * time.Second,
@@ -285,7 +287,7 @@ func (c Config) checkRest() error {
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		return fmt.Errorf("log.format: %q is neither text nor json", c.Log.Format)
 	}
-	if err := errors.Join(c.Operations.check(), c.Tracing.check()); err != nil {
+	if err := errors.Join(c.Operations.check(), c.Tracing.check(), c.Events.check()); err != nil {
 		return err
 	}
 	if _, err := prefixes("egress.allow", c.Egress.Allow); err != nil {

@@ -89,6 +89,21 @@ func TestOperationsConfig(t *testing.T) {
 		{"traces nowhere", func(c *Config) { c.Tracing.Sample = 0.5 }, "tracing.endpoint"},
 		{"more than all", func(c *Config) { c.Tracing = Tracing{Endpoint: "http://localhost:1", Sample: 1.5} }, "tracing.sample"},
 		{"no URL", func(c *Config) { c.Tracing.Endpoint = "localhost:4318" }, "tracing.endpoint"},
+		{"syslog", func(c *Config) { c.Events.Syslog.Address = "tls://siem.example.com:6514" }, ""},
+		{"syslog here", func(c *Config) { c.Events.Syslog.Address = "udp://127.0.0.1:514" }, ""},
+		{"syslog by a socket", func(c *Config) { c.Events.Syslog.Address = "unix:///dev/log" }, ""},
+		{"people in the clear", func(c *Config) { c.Events.Syslog.Address = "tcp://10.0.0.1:514" }, "allow_plain"},
+		{"people in the clear, as wished", func(c *Config) {
+			c.Events.Syslog.Address, c.Events.Syslog.AllowPlain = "udp://10.0.0.1:514", true
+		}, ""},
+		{"no port", func(c *Config) { c.Events.Syslog.Address = "tls://siem.example.com" }, "events.syslog.address"},
+		{"no network", func(c *Config) { c.Events.Syslog.Address = "siem.example.com:514" }, "events.syslog.address"},
+		{"no facility", func(c *Config) {
+			c.Events.Syslog.Address, c.Events.Syslog.Facility = "unix:///dev/log", "kitchen"
+		}, "events.syslog.facility"},
+		{"half a certificate", func(c *Config) {
+			c.Events.Syslog.Address, c.Events.Syslog.CertFile = "tls://siem.example.com:1", "x"
+		}, "go together"},
 		{"a secret in the clear", func(c *Config) {
 			c.Tracing = Tracing{Endpoint: "http://10.0.0.1:1", Authorization: secret.New("x")}
 		}, "tracing.authorization"},

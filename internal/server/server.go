@@ -268,6 +268,9 @@ func (s *Server) schedule(p parts, handler http.Handler, ring *keys.Ring) {
 	g.Go("quota", p.pipeline.RunQuota)
 	g.Go("sealing", s.sealing(ring, p))
 	g.Go("epoch", s.watchEpoch)
+	if p.feeds != nil {
+		g.Go("feeds", p.feeds.Run)
+	}
 	g.Go("housekeeping", s.housekeeping(p))
 	if s.ops != nil {
 		s.serve("operations", s.ops, s.operations(), nil)

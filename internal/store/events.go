@@ -89,7 +89,8 @@ type Feed struct {
 // Feeds reads and writes feeds, which belong to no realm: they carry the events of all.
 type Feeds interface {
 	// TakeFeed gives the feed to owner until the moment given, and returns how far it has come. A
-	// feed that was not there begins now. It returns ErrUsed while another owner has it.
+	// feed that was not there begins now. It returns ErrUsed while another owner has it. A lease
+	// beyond until was given by a clock that has been set back since, and is not kept.
 	TakeFeed(name, owner string, until mfa.Instant) (Feed, error)
 	// AdvanceFeed writes how far a feed has come. It returns ErrUsed if f.Owner has it no longer.
 	AdvanceFeed(f Feed) error

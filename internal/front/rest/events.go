@@ -3,9 +3,12 @@ package rest
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/nodauth/nod/internal/audit"
+	"github.com/nodauth/nod/internal/keys"
 	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/wire/cursor"
 )
 
 type eventShape struct {
@@ -40,6 +43,8 @@ func (h *Handler) eventRoutes() {
 			param{name: "kind", max: 64, about: "Exact, or the beginning of several that ends in a full stop: `challenge.`"},
 			param{name: "since", time: true}, param{name: "until", time: true, about: "Exclusive."},
 			param{name: "order", values: []string{"asc", "desc"}, about: "desc, the newest first, without it."},
+			param{name: "settled", values: []string{"true"}, about: "For whoever follows: oldest first, only events before which none can " +
+				"come any more, and `next` also on the last page. To go on from there misses nothing; `since` and `until` may change."},
 		),
 	}, h.listEvents)
 }
@@ -50,7 +55,54 @@ func (h *Handler) listEvents(ctx context.Context, c *call, _ nothing) (list[even
 		Device: mfa.DeviceID(c.query["device"]), Challenge: mfa.ChallengeID(c.query["challenge"]), Kind: c.query["kind"],
 		Since: c.instant("since"), Until: c.instant("until"), OldestFirst: c.query["order"] == "asc",
 	}
+	if c.query["settled"] != "" {
+		return h.settledEvents(ctx, c, f)
+	}
 	return page(h, c, func(p audit.Page) ([]audit.Event, error) {
 		return h.c.Events.List(ctx, f, p)
 	}, func(e audit.Event) (mfa.Instant, string) { return e.At, string(e.ID) }, showEvent)
+}
+
+// setBack is how far a follower goes back when the clock of the database was set back.
+const setBack = time.Minute
+
+// settledEvents answers a listing that has no end: its cursor is good for the same filters whatever
+// its limits in time, and is given on every page.
+func (h *Handler) settledEvents(ctx context.Context, c *call, f audit.Filter) (list[eventShape], error) {
+	if c.query["order"] == "desc" {
+		return list[eventShape]{}, mfa.InvalidField("order", "Settled events come oldest first.")
+	}
+	scope := string(keys.Encode(string(c.by.Realm), string(c.by.Application.ID), "settled events", string(f.User), string(f.Application),
+		string(f.Device), string(f.Challenge), f.Kind))
+	out := list[eventShape]{Items: []eventShape{}, Next: c.query["cursor"]}
+	p := audit.Page{Limit: defaultLimit}
+	if n := c.number("limit"); n > 0 {
+		p.Limit = n
+	}
+	if out.Next != "" {
+		place, err := h.cursors.Parse(scope, out.Next)
+		if err != nil {
+			return list[eventShape]{}, mfa.InvalidField("cursor", "This cursor does not belong to this listing.")
+		}
+		p.At, p.ID = mfa.Instant(place.At), place.ID
+	}
+	events, until, err := h.c.Events.Settled(ctx, f, p)
+	if err != nil {
+		return list[eventShape]{}, err
+	}
+	for _, e := range events {
+		out.Items = append(out.Items, showEvent(e))
+	}
+	switch n := len(events); {
+	case n > 0:
+		out.Next = h.cursors.Encode(scope, cursor.Position{At: int64(events[n-1].At), ID: string(events[n-1].ID)})
+	case out.Next == "": // and nothing before until
+		if f.Until > 0 {
+			until = min(until, f.Until)
+		}
+		out.Next = h.cursors.Encode(scope, cursor.Position{At: int64(until), ID: first})
+	case p.At > until: // the clock was set back, and what was written since then lies before the place
+		out.Next = h.cursors.Encode(scope, cursor.Position{At: int64(until.Add(-setBack)), ID: first})
+	}
+	return out, nil
 }

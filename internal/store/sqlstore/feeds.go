@@ -28,7 +28,7 @@ func (t *tx) TakeFeed(name, owner string, until mfa.Instant) (store.Feed, error)
 		return store.Feed{}, err
 	}
 	err := t.consume(`UPDATE feeds SET owner = $2, lease_until = $3
-		WHERE name = $1 AND (owner = $2 OR lease_until <= $4)`, name, owner, until, t.now)
+		WHERE name = $1 AND (owner = $2 OR lease_until <= $4 OR lease_until > $3)`, name, owner, until, t.now)
 	if err != nil {
 		return store.Feed{}, err
 	}
