@@ -1,6 +1,8 @@
 package sqlstore
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"hash/maphash"
 	"slices"
@@ -35,9 +37,10 @@ const (
 	scopes       = 1 + people + flows
 )
 
-// person is the scope of what belongs to a person but its challenges.
+// person is the scope of what belongs to a person but its challenges. PostgreSQL hashes likewise.
 func person(realm mfa.RealmID, user mfa.UserID) scope {
-	return 1 + scope(place(string(realm), string(user))%people)
+	h := sha256.Sum256([]byte(string(realm) + "/" + string(user)))
+	return 1 + scope(binary.BigEndian.Uint16(h[:])%people)
 }
 
 // flow is the scope of a person's challenges as a set. They change with every step of a sign-in, so
@@ -53,7 +56,7 @@ func oneFlow(realm mfa.RealmID, id mfa.ChallengeID) scope {
 
 func (s scope) flow() bool { return s > people }
 
-// place is a hash that all nodes agree on. Who makes many people share a place gains nothing.
+// place is a hash. Who makes many people share a place gains nothing.
 func place(realm, id string) uint32 {
 	h := uint32(2166136261)
 	for _, s := range []string{realm, "/", id} {

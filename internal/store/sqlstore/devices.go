@@ -36,7 +36,7 @@ func (t *tx) Device(id mfa.DeviceID) (store.Device, error) {
 }
 
 // deviceScope is the scope of a device whose user is not known yet.
-func deviceScope(id mfa.DeviceID) scope { return person("", mfa.UserID(id)) }
+func deviceScope(id mfa.DeviceID) scope { return person("", "device "+mfa.UserID(id)) }
 
 func (t *tx) touchDevice(d store.Device) error {
 	if err := t.touch(deviceScope(d.ID)); err != nil {

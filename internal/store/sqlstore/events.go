@@ -69,6 +69,9 @@ func (t *tx) NextEvent() int {
 
 // EventsBefore implements store.Events.
 func (t *tx) EventsBefore(until mfa.Instant, p store.Page) ([]store.Event, error) {
+	if err := t.eventsWritten(); err != nil {
+		return nil, err
+	}
 	at, id := after(p)
 	return list(t, eventFields, `SELECT `+eventColumns+` FROM events
 		WHERE at >= $1 AND at < $2 AND (at > $1 OR id > $3) ORDER BY at, id LIMIT $4`,
@@ -76,10 +79,71 @@ func (t *tx) EventsBefore(until mfa.Instant, p store.Page) ([]store.Event, error
 }
 
 // InsertEvent implements store.Events.
-func (t *tx) InsertEvent(e store.Event) error { return t.insert(insertEvent, eventFields(&e)...) }
+func (t *tx) InsertEvent(e store.Event) error {
+	if t.later == nil {
+		return t.insert(insertEvent, eventFields(&e)...)
+	}
+	if err := t.ready(); err != nil {
+		return err
+	}
+	if _, err := plain(eventFields(&e)); err != nil {
+		return err
+	}
+	*t.later = append(*t.later, e)
+	return nil
+}
+
+// eventsWritten comes before every statement that reads or deletes them.
+func (t *tx) eventsWritten() error {
+	if t.later == nil {
+		return nil
+	}
+	if err := t.ready(); err != nil {
+		return err
+	}
+	if len(*t.later) > 0 {
+		t.wrote = true
+	}
+	return t.fail(t.flush(t.later))
+}
+
+// insertEvents writes several with one statement.
+func (s postgresSession) insertEvents(events []store.Event) error {
+	columns := make([][]string, 13)
+	at := make([]int64, len(events))
+	for i := range events {
+		values, err := plain(eventFields(&events[i]))
+		if err != nil {
+			return err
+		}
+		for c, v := range values {
+			if n, ok := v.(int64); ok {
+				at[i] = n
+				continue
+			}
+			text, _ := v.(string)
+			columns[c] = append(columns[c], text)
+		}
+	}
+	args := make([]any, len(columns))
+	for c := range columns {
+		args[c] = columns[c]
+	}
+	args[1] = at
+	n, err := s.exec(`INSERT INTO events (`+eventColumns+`) SELECT * FROM unnest($1::text[], $2::bigint[],
+		$3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[],
+		$12::text[], $13::text[]) ON CONFLICT DO NOTHING`, args)
+	if err == nil && n < int64(len(events)) {
+		return store.ErrExists
+	}
+	return err
+}
 
 // ListEvents implements store.Events.
 func (t *tx) ListEvents(f store.EventFilter, p store.Page) ([]store.Event, error) {
+	if err := t.eventsWritten(); err != nil {
+		return nil, err
+	}
 	text, args := eventsText(f, p)
 	return list(t, eventFields, text, args...)
 }
@@ -133,12 +197,18 @@ func eventsText(f store.EventFilter, p store.Page) (string, []any) {
 
 // ChangesSince implements store.Events.
 func (t *tx) ChangesSince(since mfa.Instant) ([]store.Change, error) {
+	if err := t.eventsWritten(); err != nil {
+		return nil, err
+	}
 	return list(t, changeFields, `SELECT DISTINCT realm, user_id, application_id, challenge_id FROM events
 		WHERE at >= $1`, since)
 }
 
 // SweepEvents implements store.Events.
 func (t *tx) SweepEvents(realm mfa.RealmID, before mfa.Instant, n int) (int, error) {
+	if err := t.eventsWritten(); err != nil {
+		return 0, err
+	}
 	swept, err := t.write(`DELETE FROM events WHERE realm = $1 AND (at, id) IN (
 		SELECT e.at, e.id FROM events e WHERE e.realm = $1 AND e.at < $2
 		ORDER BY e.at, e.id LIMIT $3)`, realm, before, limit(n))

@@ -136,7 +136,8 @@ func TestSchemasAreAlike(t *testing.T) {
 			FROM sqlite_master m, pragma_table_info(m.name) c
 			WHERE m.type = 'table' AND m.name NOT LIKE 'goose%' AND m.name NOT LIKE 'sqlite%'`),
 		list(post, `SELECT table_name || '.' || column_name || ' ' || CASE is_nullable WHEN 'NO' THEN 'not null' ELSE 'null' END
-			FROM information_schema.columns WHERE table_schema = 'public' AND table_name NOT LIKE 'goose%'`))
+			FROM information_schema.columns WHERE table_schema = 'public' AND table_name NOT LIKE 'goose%'
+			AND table_name <> 'cache_stamps'`)) // which SQLite keeps in memory
 	if columns != "" {
 		t.Errorf("columns (-SQLite +PostgreSQL):\n%s", columns)
 	}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -28,7 +30,9 @@ const (
 	// postgresOldest is the first version that nod is tested with.
 	postgresOldest = 150000
 
-	nowText = `SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint`
+	nowText      = `SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint`
+	houseText    = nowText + `, (SELECT stamp FROM cache_stamps WHERE place = 0)`
+	beginReading = `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`
 )
 
 // postgresDB is a PostgreSQL database.
@@ -37,6 +41,7 @@ type postgresDB struct {
 	health *health
 	pool   *pgxpool.Pool
 	single *pgx.ConnConfig // for the writer, which keeps its connection
+	cache  *cache
 
 	conflicts atomic.Int64 // batches that had to run again
 }
@@ -58,7 +63,7 @@ func openPostgres(ctx context.Context, c Config, h *health) (engine, error) {
 		config.ConnConfig.RuntimeParams[name] = value
 	}
 	config.MaxConns = postgresReaders
-	p := &postgresDB{config: c, health: h, single: config.ConnConfig.Copy()}
+	p := &postgresDB{config: c, health: h, cache: newCache(), single: config.ConnConfig.Copy()}
 	if p.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, err
 	}
@@ -103,25 +108,111 @@ func (p *postgresDB) suitable(ctx context.Context) error {
 	return nil
 }
 
+// view runs fn again, in a transaction from the beginning, if what it took from the cache was changed
+// before it began to read the database.
 func (p *postgresDB) view(ctx context.Context, fn func(*tx) error) error {
-	conn, now, err := p.begin(ctx)
+	for eager := false; ; eager = true {
+		err := p.viewOnce(ctx, fn, eager)
+		if !errors.Is(err, errChanged) || eager {
+			return err
+		}
+	}
+}
+
+func (p *postgresDB) viewOnce(ctx context.Context, fn func(*tx) error, eager bool) error {
+	conn, at, stamp, err := p.first(ctx, eager)
 	if err != nil {
 		return err
 	}
-	s := postgresSession{conn.Conn()}
+	l := &postgresReading{postgresSession: postgresSession{conn.Conn()}, stamps: newPostgresStamps(stamp), begun: eager}
+	l.stamps.read = l.together
 	defer conn.Release() // which closes a connection that is still in a transaction
-	defer func() {
-		if !conn.Conn().IsClosed() {
-			_, _ = s.exec(`ROLLBACK`, nil)
-		}
-	}()
-	t := &tx{session: s, ctx: ctx, now: now, viewing: true}
+	defer l.end()
+	t := &tx{session: l, ctx: ctx, now: at, viewing: true, cache: p.cache, keeper: l.stamps}
 	defer func() { t.over = true }()
 	err = t.outcome(fn(t))
+	if errors.Is(t.failed, errChanged) {
+		return errChanged
+	}
 	if t.failed != nil && postgresClass(t.failed) != classStatement {
 		return p.explain(t.failed)
 	}
 	return err
+}
+
+// postgresReading is a session that begins its transaction when it is first asked for something that
+// is in no cache.
+type postgresReading struct {
+	postgresSession
+	stamps *postgresStamps
+	begun  bool
+}
+
+// together reads stamps with those that are known already, so that all hold at one moment.
+func (r *postgresReading) together(places []int64) ([]int64, mfa.Instant, error) {
+	asked := slices.Clone(places)
+	for s := range r.stamps.known {
+		asked = append(asked, int64(s))
+	}
+	got, at, err := r.postgresSession.stamps(asked)
+	if err != nil {
+		return nil, 0, err
+	}
+	for i, s := range asked[len(places):] {
+		if r.stamps.known[scope(s)] != got[len(places)+i] {
+			return nil, 0, errChanged
+		}
+	}
+	return got[:len(places)], at, nil
+}
+
+func (r *postgresReading) begin() error {
+	if r.begun {
+		return nil
+	}
+	var text strings.Builder
+	text.WriteString(beginReading + `; SELECT place, stamp FROM cache_stamps WHERE place IN (0`)
+	for s := range r.stamps.known {
+		fmt.Fprintf(&text, ", %d", s)
+	}
+	text.WriteString(`)`)
+	ctx, cancel := patience()
+	defer cancel()
+	results, err := r.conn.PgConn().Exec(ctx, text.String()).ReadAll()
+	if err != nil {
+		return r.explain(err)
+	}
+	r.begun = true
+	for _, row := range results[len(results)-1].Rows {
+		place, err := strconv.Atoi(string(row[0]))
+		if err != nil {
+			return err
+		}
+		if was, ok := r.stamps.known[scope(place)]; ok && strconv.FormatInt(was, 10) != string(row[1]) {
+			return errChanged
+		}
+	}
+	return nil
+}
+
+func (r *postgresReading) end() {
+	if r.begun && !r.conn.IsClosed() {
+		_, _ = r.postgresSession.exec(`ROLLBACK`, nil)
+	}
+}
+
+func (r *postgresReading) exec(text string, args []any) (int64, error) {
+	if err := r.begin(); err != nil {
+		return 0, err
+	}
+	return r.postgresSession.exec(text, args)
+}
+
+func (r *postgresReading) query(text string, args []any, row func(scan func(...any) error) error) error {
+	if err := r.begin(); err != nil {
+		return err
+	}
+	return r.postgresSession.query(text, args, row)
 }
 
 // acquire takes a connection from the pool.
@@ -140,24 +231,29 @@ func (p *postgresDB) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 	return nil, unavailable("The database cannot be reached.", err)
 }
 
-// begin starts a transaction that reads. A connection that broke while nobody used it is replaced.
-func (p *postgresDB) begin(ctx context.Context) (*pgxpool.Conn, mfa.Instant, error) {
+// first asks for the moment and the stamp of the house, in a transaction if that is to begin. A
+// connection that broke while nobody used it is replaced.
+func (p *postgresDB) first(ctx context.Context, begin bool) (*pgxpool.Conn, mfa.Instant, int64, error) {
+	text := houseText
+	if begin {
+		text = beginReading + `; ` + houseText
+	}
 	var failed error
 	for range 2 {
 		conn, err := p.acquire(ctx)
 		if err != nil {
-			return nil, 0, err
+			return nil, 0, 0, err
 		}
-		at, err := postgresSession{conn.Conn()}.now(`BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; ` + nowText)
+		at, stamp, err := postgresSession{conn.Conn()}.house(text)
 		if err == nil {
-			return conn, at.Add(p.config.Offset()), nil
+			return conn, at.Add(p.config.Offset()), stamp, nil
 		}
 		conn.Release()
 		if failed = err; postgresClass(err) != classLost {
 			break
 		}
 	}
-	return nil, 0, p.explain(failed)
+	return nil, 0, 0, p.explain(failed)
 }
 
 // explain turns an error of the database itself into what callers are told, and ends the store if
@@ -262,18 +358,64 @@ func (s postgresSession) query(text string, args []any, row func(scan func(...an
 
 // now sends several statements at once, of which the last one asks for the time.
 func (s postgresSession) now(text string) (mfa.Instant, error) {
+	row, err := s.last(text)
+	if err != nil {
+		return 0, err
+	}
+	at, err := strconv.ParseInt(string(row[0]), 10, 64)
+	return mfa.Instant(at), err
+}
+
+// house sends several statements at once, of which the last one is houseText.
+func (s postgresSession) house(text string) (mfa.Instant, int64, error) {
+	row, err := s.last(text)
+	if err != nil {
+		return 0, 0, err
+	}
+	at, err := strconv.ParseInt(string(row[0]), 10, 64)
+	if err != nil {
+		return 0, 0, err
+	}
+	stamp, err := strconv.ParseInt(string(row[1]), 10, 64)
+	return mfa.Instant(at), stamp, err
+}
+
+// last sends several statements at once and gives the single row of the last one.
+func (s postgresSession) last(text string) ([][]byte, error) {
 	ctx, cancel := patience()
 	defer cancel()
 	results, err := s.conn.PgConn().Exec(ctx, text).ReadAll()
 	if err != nil {
-		return 0, s.explain(err)
+		return nil, s.explain(err)
 	}
 	last := results[len(results)-1]
 	if len(last.Rows) != 1 {
-		return 0, fmt.Errorf("the database did not say what time it is: %s", last.CommandTag)
+		return nil, fmt.Errorf("the database did not say what time it is: %s", last.CommandTag)
 	}
-	at, err := strconv.ParseInt(string(last.Rows[0][0]), 10, 64)
-	return mfa.Instant(at), err
+	return last.Rows[0], nil
+}
+
+// stamps reads the stamps of places, in their order, and the moment.
+func (s postgresSession) stamps(places []int64) ([]int64, mfa.Instant, error) {
+	found := make(map[int64]int64, len(places))
+	var at int64
+	err := s.query(nowText+`, place, stamp FROM cache_stamps WHERE place = ANY($1::int[])`, []any{places},
+		func(scan func(...any) error) error {
+			var place, stamp int64
+			err := scan(&at, &place, &stamp)
+			found[place] = stamp
+			return err
+		})
+	if err != nil {
+		return nil, 0, err
+	}
+	out := make([]int64, len(places))
+	for i, p := range places {
+		if out[i] = found[p]; out[i] == 0 {
+			return nil, 0, fmt.Errorf("the database has no stamp of place %d", p)
+		}
+	}
+	return out, mfa.Instant(at), nil
 }
 
 // errLost marks errors after which there is no connection any more.

@@ -10,11 +10,14 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/store"
 )
 
 const (
-	// postgresBatch keeps the savepoints of a transaction below the 64 that PostgreSQL holds in
-	// memory; with more, every reader of the server slows down.
+	// postgresBatch keeps the savepoints of a transaction that needs them below the 64 that
+	// PostgreSQL holds in memory; with more, every reader of the server slows down.
 	postgresBatch = 60
 	// postgresTries is how often a job is run that conflicts even on its own.
 	postgresTries = 20
@@ -23,7 +26,7 @@ const (
 	// the same database.
 	conflictLock = 0x6e6f642d636f6e66
 
-	begin      = `BEGIN ISOLATION LEVEL SERIALIZABLE; `
+	begin      = `BEGIN ISOLATION LEVEL SERIALIZABLE; ` + houseText
 	keepJob    = `RELEASE SAVEPOINT job; `
 	discardJob = `ROLLBACK TO SAVEPOINT job; RELEASE SAVEPOINT job; `
 )
@@ -32,7 +35,12 @@ const (
 type postgresWriter struct {
 	db   *postgresDB
 	conn *pgx.Conn // nil or closed when there is none
-	head string    // what the next message to the server begins with
+
+	// Of the transaction under way:
+	now    mfa.Instant
+	stamps *postgresStamps
+	head   string        // what the next message to the server begins with
+	events []store.Event // that are written together at its end
 }
 
 func (p *postgresDB) write(q *queue) {
@@ -83,11 +91,17 @@ func (w *postgresWriter) connect() error {
 
 // batch runs jobs, commits them together and tells all of them. A connection that is found broken
 // before the commit is replaced once; a server that did not answer is not waited for twice.
+//
+// Savepoints, which cost every job a message, are made only for jobs that are run again because one
+// of them failed when there was something to undo. That one has its answer, and is not run again.
 func (w *postgresWriter) batch(jobs []*job) {
 	begun := time.Now()
-	err := w.attempt(jobs)
+	spoilt, err := w.attempt(jobs, false)
 	if err != nil && w.class(err) == classLost && time.Since(begun) < postgresTurn {
-		err = w.attempt(jobs)
+		spoilt, err = w.attempt(jobs, false)
+	}
+	if err == nil && spoilt {
+		_, err = w.attempt(jobs, true)
 	}
 	if err != nil && w.class(err) == classConflict {
 		w.db.conflicts.Add(1)
@@ -109,8 +123,11 @@ func (w *postgresWriter) class(err error) class {
 // that one that never gets through takes nobody with it.
 func (w *postgresWriter) again(jobs []*job) {
 	defer w.takeTurns()()
+	for _, j := range jobs {
+		j.spoilt = false // what it saw is not what will be
+	}
 	for try := range 2 {
-		err := w.attempt(jobs)
+		_, err := w.attempt(jobs, true)
 		if err == nil || w.class(err) != classConflict {
 			settle(jobs, w.db.explain(err), w.db.config.Committed)
 			return
@@ -126,7 +143,7 @@ func (w *postgresWriter) again(jobs []*job) {
 func (w *postgresWriter) alone(j []*job) error {
 	var err error
 	for try := range postgresTries {
-		if err = w.attempt(j); err == nil || w.class(err) != classConflict {
+		if _, err = w.attempt(j, true); err == nil || w.class(err) != classConflict {
 			return err
 		}
 		pause(try)
@@ -160,57 +177,117 @@ func (w *postgresWriter) takeTurns() (done func()) {
 }
 
 // attempt runs jobs in one transaction and commits it. The error concerns all of them; none of them
-// is told yet.
-func (w *postgresWriter) attempt(jobs []*job) error {
-	err := w.db.health.error()
-	if err == nil {
+// is told yet. Spoilt means that it was rolled back because of one of them.
+func (w *postgresWriter) attempt(jobs []*job, savepoints bool) (spoilt bool, err error) {
+	if err = w.db.health.error(); err == nil {
 		err = w.connect()
 	}
-	w.head = begin
-	for i := 0; err == nil && i < len(jobs); i++ {
-		err = w.job(jobs[i])
+	w.head, w.stamps, w.events = "", nil, nil
+	for i := 0; err == nil && !spoilt && i < len(jobs); i++ {
+		spoilt, err = w.job(jobs[i], savepoints)
 	}
-	if err == nil {
+	if err == nil && !spoilt && w.stamps != nil {
+		var refused error
+		refused, err = w.flushed(w.flush(nil))
+		spoilt = refused != nil
+	}
+	if err == nil && !spoilt {
 		began := time.Now()
 		if err = w.commit(); err == nil {
 			w.db.config.Observe(len(jobs), time.Since(began))
 		}
 	}
-	if err != nil {
+	if err != nil || spoilt {
 		w.giveUp(err)
 	}
-	return err
+	return spoilt, err
 }
 
-// job runs one job under a savepoint. The error it returns concerns the whole transaction.
-func (w *postgresWriter) job(j *job) error {
-	if j.gone {
-		return nil
-	}
-	if j.result = j.ctx.Err(); j.result != nil {
-		return nil
-	}
-	s := postgresSession{w.conn}
-	now, err := s.now(w.head + `SAVEPOINT job; ` + nowText)
+// begin starts the transaction, and takes the moment that all its jobs carry: they have asked before.
+func (w *postgresWriter) begin() error {
+	now, stamp, err := postgresSession{w.conn}.house(begin)
 	if err != nil {
 		return err
 	}
-	failed := j.lend(&tx{session: s, ctx: j.ctx, now: now.Add(w.db.config.Offset())})
+	w.now, w.stamps = now.Add(w.db.config.Offset()), newPostgresStamps(stamp)
+	w.stamps.read = postgresSession{w.conn}.stamps
+	return nil
+}
+
+// job runs one job. The error it returns concerns the whole transaction, and so does it if a job
+// has spoilt it: something is to be undone, and there is no savepoint.
+func (w *postgresWriter) job(j *job, savepoint bool) (spoilt bool, err error) {
+	if j.gone || j.spoilt {
+		return false, nil
+	}
+	if j.result = j.ctx.Err(); j.result != nil {
+		return false, nil
+	}
+	if w.stamps == nil {
+		if err := w.begin(); err != nil {
+			return false, err
+		}
+	}
+	s := postgresSession{w.conn}
+	if savepoint {
+		if _, err := s.now(w.head + `SAVEPOINT job; ` + nowText); err != nil {
+			return false, err
+		}
+	}
+	t := &tx{
+		session: s, ctx: j.ctx, now: w.now, cache: w.db.cache, keeper: w.stamps,
+		flush: w.flush, later: new([]store.Event),
+	}
+	failed := j.lend(t)
 	if failed != nil && postgresClass(failed) != classStatement {
-		return failed
+		return false, failed
+	}
+	if !savepoint {
+		if j.result == nil {
+			w.events = append(w.events, *t.later...)
+		}
+		j.spoilt = failed != nil || (j.result != nil && t.wrote)
+		return j.spoilt, nil
+	}
+	if j.result == nil {
+		if j.result, err = w.flushed(w.flush(t.later)); err != nil {
+			return false, err
+		}
 	}
 	w.head = keepJob
 	if j.result != nil {
 		w.head = discardJob
 	}
-	return nil
+	return false, nil
+}
+
+// flushed tells an error of flush that concerns the events alone.
+func (w *postgresWriter) flushed(err error) (refused, _ error) {
+	if err == nil || w.class(err) == classStatement {
+		return err, nil
+	}
+	return nil, err
+}
+
+// flush writes the events that are to be written together.
+func (w *postgresWriter) flush(more *[]store.Event) error {
+	events := w.events
+	if more != nil {
+		events = append(events, *more...)
+		*more = nil
+	}
+	w.events = nil
+	if len(events) == 0 {
+		return nil
+	}
+	return postgresSession{w.conn}.insertEvents(events)
 }
 
 // commit ends the transaction. An error of the server means that it was rolled back; without an
 // answer nobody knows.
 func (w *postgresWriter) commit() error {
-	if w.head == begin {
-		return nil
+	if w.stamps == nil {
+		return nil // nobody was there any more
 	}
 	ctx, cancel := patience()
 	defer cancel()
@@ -232,7 +309,7 @@ func (w *postgresWriter) giveUp(cause error) {
 	if w.conn == nil || w.conn.IsClosed() {
 		return
 	}
-	if !isUnknown(cause) && w.class(cause) != classLost {
+	if cause == nil || (!isUnknown(cause) && w.class(cause) != classLost) {
 		ctx, cancel := context.WithTimeout(context.Background(), postgresPatience)
 		defer cancel()
 		if _, err := w.conn.Exec(ctx, `ROLLBACK`); err == nil {

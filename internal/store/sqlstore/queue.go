@@ -25,7 +25,7 @@ type job struct {
 	result error
 	wakes  []string
 	gone   bool // its function panicked or left its goroutine: nobody waits for it
-	spoilt bool // it failed after it had written, and its transaction was rolled back for it
+	spoilt bool // it failed when there was something to undo, and its transaction was rolled back for it
 }
 
 // errGone is what comes back when a function did not return.

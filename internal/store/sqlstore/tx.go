@@ -38,6 +38,11 @@ type tx struct {
 	keeper  keeper // nil without a cache
 	touched bool   // something of the cache
 
+	// later holds events that are written at the end of the transaction, with those of others, and
+	// flush writes them before; nil where events are written at once.
+	later *[]store.Event
+	flush func(*[]store.Event) error
+
 	// failed is the first error of the database or of ctx. What comes after it is refused, and the
 	// run is undone even if its function forgets the error: PostgreSQL has given up the
 	// transaction by then.
