@@ -201,7 +201,6 @@ func (s *sqliteDB) viewOnce(ctx context.Context, l *lazySession, v *sqliteViewin
 	defer l.end()
 	t := &tx{session: l, ctx: ctx, now: s.clock.now(), viewing: true}
 	if v != nil {
-		v.epoch = s.marks.epoch.Load()
 		t.cache, t.keeper = s.cache, v
 	}
 	defer func() { t.over = true }()
@@ -232,7 +231,7 @@ func (l *lazySession) begin() error {
 	}
 	l.begun = true
 	if l.viewing != nil {
-		l.viewing.epoch = l.db.marks.epoch.Load() // before anything is read
+		l.viewing.begun, l.viewing.epoch = true, l.db.marks.epoch.Load() // before anything is read
 	}
 	_, err := l.taken.exec(`BEGIN`, nil)
 	return err

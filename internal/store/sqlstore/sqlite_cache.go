@@ -9,7 +9,7 @@ import (
 type marks struct {
 	own       [scopes]atomic.Int64
 	everybody atomic.Int64
-	epoch     atomic.Int64 // counts touches
+	epoch     atomic.Int64 // counts touches, and transactions that made some
 
 	writing []*atomic.Int64 // the writer's: those that its open transaction made odd
 }
@@ -25,6 +25,9 @@ func (m *marks) touch(a *atomic.Int64) {
 
 // over ends the writer's transaction, whether it was committed or not.
 func (m *marks) over() {
+	if len(m.writing) > 0 {
+		m.epoch.Add(1) // who began to read before the commit must not take what comes after it
+	}
 	for _, a := range m.writing {
 		a.Add(1)
 	}
@@ -61,7 +64,8 @@ func (w sqliteWriting) touchEverybody(*tx) error {
 // sqliteViewing is the keeper of a reading transaction. It notes which stamps were relied upon.
 type sqliteViewing struct {
 	marks *marks
-	epoch int64 // before the database was read first
+	begun bool  // to read the database
+	epoch int64 // before that
 	used  []usedStamp
 }
 
@@ -72,23 +76,23 @@ type usedStamp struct {
 
 func (v *sqliteViewing) stamp(_ *tx, s scope) (edition, bool, error) {
 	at := v.marks.read(s)
-	if !at.even() {
+	if !at.even() || !v.current(nil) {
 		return at, false, nil
 	}
 	v.used = append(v.used, usedStamp{s, at})
 	return at, true, nil
 }
 
-// current is whether nothing was touched since the transaction began to read: else what it reads
-// may be older than a stamp that it took later.
-func (v *sqliteViewing) current(*tx) bool { return v.marks.epoch.Load() == v.epoch }
+// current is whether nothing was touched since the transaction began to read the database: else
+// what it reads may be older than the cache.
+func (v *sqliteViewing) current(*tx) bool { return !v.begun || v.marks.epoch.Load() == v.epoch }
 
 func (v *sqliteViewing) touch(*tx, scope) error { return errViewing }
 
 func (v *sqliteViewing) touchEverybody(*tx) error { return errViewing }
 
-// consistent is whether everything that came from the cache is still good, and so belongs to the
-// same state as what was read from the database.
+// consistent is whether everything that came from the cache is still good: then it belongs to the
+// state that was read from the database.
 func (v *sqliteViewing) consistent() bool {
 	return !slices.ContainsFunc(v.used, func(u usedStamp) bool { return v.marks.read(u.scope) != u.at })
 }

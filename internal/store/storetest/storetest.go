@@ -104,6 +104,7 @@ func Run(t *testing.T, open func(t *testing.T) Opened) {
 		{"count race", countRace},
 		{"name race", nameRace},
 		{"delivery race", deliveryRace},
+		{"fresh rows", fresh},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
