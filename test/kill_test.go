@@ -69,6 +69,7 @@ func TestKill(t *testing.T) {
 func killTest(t *testing.T, env []string) {
 	const workers = 48
 	dir := t.TempDir()
+	env = append(env, "NOD_EGRESS_ALLOW=127.0.0.0/8", "NOD_DELIVERIES_TIMEOUT=2s")
 	p := spawn(t, processOptions{dir: dir, env: env})
 	app := p.app("load")
 	l := &ledger{
@@ -76,6 +77,7 @@ func killTest(t *testing.T, env []string) {
 		wrong: map[string]int{}, consumed: map[string]string{},
 	}
 	listen := p.url[len("http://"):]
+	hear := newHearing(t, &p.node)
 	var devices []*device
 	for i := range workers {
 		devices = append(devices, p.enrol(p.user(fmt.Sprintf("user%d", i))))
@@ -106,6 +108,7 @@ func killTest(t *testing.T, env []string) {
 		for _, d := range devices {
 			d.n = &p.node
 		}
+		hear.check(t, &p.node, l.grants())
 		l.check(t, &p.node, app)
 	}
 	for i, what := range []string{"decisions", "grants", "enrolments", "codes", "counters"} {
@@ -113,8 +116,11 @@ func killTest(t *testing.T, env []string) {
 			t.Errorf("no %s were acknowledged: the load does not test them", what)
 		}
 	}
-	t.Logf("%d kills, %d operations acknowledged, %d unknown; decisions, grants, enrolments, codes and counters kept: %v",
-		kills, l.completed.Load(), l.unknown.Load(), l.kept)
+	if len(hear.known) == 0 {
+		t.Error("no webhooks came: the load does not test them")
+	}
+	t.Logf("%d kills, %d operations acknowledged, %d unknown; decisions, grants, enrolments, codes and counters kept: %v; %d events told, %d of them again",
+		kills, l.completed.Load(), l.unknown.Load(), l.kept, len(hear.known), hear.again())
 }
 
 // work does one kind of operation after another until the server is gone.
