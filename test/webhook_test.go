@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -50,7 +51,10 @@ func TestWebhook(t *testing.T) {
 	r.until(t, "user.created", func() bool { m, ok := r.last("user.created"); return ok && len(r.events) > 0 && m.event != "" })
 	var seen told
 	r.until(t, "application.created", func() bool { _, ok := r.last("application.created"); seen, _ = r.last("user.created"); return ok })
-	for _, m := range r.got {
+	r.mu.Lock()
+	all := slices.Clone(r.got)
+	r.mu.Unlock()
+	for _, m := range all {
 		if m.path == "/a" && !strings.HasPrefix(m.kind, "user.") {
 			t.Errorf("/a is told of %s", m.kind)
 		}

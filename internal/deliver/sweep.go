@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	// DefaultKeep and DefaultKeepDead are how long deliveries are kept after their end.
-	DefaultKeep     = 30 * 24 * time.Hour
+	// DefaultKeep is how long deliveries are kept after they were made.
+	DefaultKeep = 30 * 24 * time.Hour
+	// DefaultKeepDead is how long those are kept that were given up.
 	DefaultKeepDead = 90 * 24 * time.Hour
 
 	// sweepBatch is how many rows one transaction deletes, sweepRounds how many of these one sweep

@@ -24,6 +24,8 @@ import (
 const (
 	lookupTime    = 5 * time.Second
 	connectTime   = 5 * time.Second
+	dialTime      = 12 * time.Second // for looking up and all of that together
+	maxAddresses  = 4                // of a name that are tried
 	handshakeTime = 5 * time.Second
 	idleTime      = 90 * time.Second
 	maxHeader     = 32 << 10
@@ -91,6 +93,9 @@ func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
+	// The transport goes on dialling when the call that asked for it has given up.
+	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
 	plain, _ := ctx.Value(plainKey{}).(bool)
 	list, err := c.resolve(ctx, target{host: host, plain: plain})
 	if err != nil {
@@ -100,7 +105,7 @@ func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, e
 		return c.control(network, address, plain)
 	}}
 	var failed error
-	for _, a := range list {
+	for _, a := range list[:min(len(list), maxAddresses)] {
 		conn, err := d.DialContext(ctx, network, net.JoinHostPort(a.String(), port))
 		if err == nil {
 			return conn, nil
