@@ -58,11 +58,11 @@ func (o *load) run(done func() bool, nodes ...*node) {
 // await waits for another process to come to something.
 func (o *load) await(what string, done func() bool) {
 	o.t.Helper()
-	for deadline := time.Now().Add(time.Minute); !done(); {
+	for deadline := time.Now().Add(time.Minute + 2*long(o.t)); !done(); {
 		if time.Now().After(deadline) {
 			o.mu.Lock()
 			defer o.mu.Unlock()
-			o.t.Fatalf("a minute, and not yet: %s; %d sign-ins so far, refused: %v", what, o.l.completed.Load(), o.refused)
+			o.t.Fatalf("not yet: %s; %d sign-ins so far, refused: %v", what, o.l.completed.Load(), o.refused)
 		}
 		pause(5 * time.Millisecond)
 	}

@@ -82,9 +82,12 @@ func (s *Service) Load(tx interface {
 
 // Current re-reads, inside the transaction that is to act on it, a device whose signature was
 // checked before. It returns Unauthenticated if the device is gone, its key is another one by now
-// or its realm is disabled, and Forbidden device_revoked if it may say nothing any more.
+// or its realm is disabled, and Forbidden device_revoked if it may say nothing any more: it was
+// revoked, refused or not confirmed in time.
 func (s *Service) Current(tx interface {
+	Now() mfa.Instant
 	Device(id mfa.DeviceID) (store.Device, error)
+	Enrolment(realm mfa.RealmID, id mfa.EnrolmentID) (store.Enrolment, error)
 }, seen store.Device,
 ) (store.Device, error) {
 	d, err := tx.Device(seen.ID)
@@ -95,8 +98,8 @@ func (s *Service) Current(tx interface {
 	if err != nil {
 		return store.Device{}, fmt.Errorf("read device %s: %w", seen.ID, err)
 	}
-	if d.State == mfa.DeviceRevoked || d.State == mfa.DeviceRefused {
-		return store.Device{}, errRevoked()
+	if _, err := s.State(tx, d); err != nil {
+		return store.Device{}, err
 	}
 	return d, nil
 }
