@@ -61,6 +61,8 @@ type Client struct {
 	Devices Devices
 	// Enrolments are tickets by which devices are enrolled.
 	Enrolments Enrolments
+	// Invitations are links for days that lead to an enrolment or a new password.
+	Invitations Invitations
 	// Factors are a user's ways to answer beside devices.
 	Factors Factors
 	// Bypass are the codes that a help desk gives.
@@ -120,6 +122,7 @@ func New(c Config) (*Client, error) {
 		return nil, err
 	}
 	cl.Challenges, cl.Users, cl.Devices, cl.Enrolments = Challenges{cl}, Users{cl}, Devices{cl}, Enrolments{cl}
+	cl.Invitations = Invitations{cl}
 	cl.Factors, cl.Bypass, cl.Browsers, cl.Prompts = Factors{cl}, Bypass{cl}, Browsers{cl}, Prompts{cl}
 	cl.Applications, cl.Keys, cl.Policies, cl.Events, cl.Realms = Applications{cl}, Keys{cl}, Policies{cl}, Events{cl}, Realms{cl}
 	cl.SigningKeys = SigningKeys{cl}

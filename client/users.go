@@ -115,11 +115,20 @@ func (s Users) LiftReport(ctx context.Context, id string, challenges ...string) 
 	}{challenges})
 }
 
-// SetPassword sets the user's password. It returns an Error with reason password_weak.
+// SetPassword sets the user's password, and ends what began under the former one. It returns an
+// Error with reason password_weak.
 func (s Users) SetPassword(ctx context.Context, id string, password Secret) error {
+	return s.ChangePassword(ctx, id, password, "")
+}
+
+// ChangePassword sets the password of a user who changes it themselves: challenge is a fresh, strong,
+// redeemed one of this application for this user, which stands for the scope administer. It returns
+// an Error with reason password_weak.
+func (s Users) ChangePassword(ctx context.Context, id string, password Secret, challenge string) error {
 	body := struct {
-		Password string `json:"password"`
-	}{string(password)}
+		Password  string `json:"password"`
+		Challenge string `json:"challenge,omitzero"`
+	}{string(password), challenge}
 	return s.c.do(ctx, call{what: "set the password of " + id, method: http.MethodPut, path: "/v1/users/{}/password", ids: []string{id}, body: body})
 }
 

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 
 	"github.com/nodauth/nod/internal/application"
@@ -32,6 +33,7 @@ type Config struct {
 	Challenges *challenge.Service
 	Devices    *device.Service
 	Factors    *factor.Service
+	Users      *user.Service
 	Realms     *realm.Service
 	Policies   *policy.Service
 	Sealing    *realm.Sealing
@@ -48,7 +50,7 @@ type Service struct {
 // New makes a Service.
 func New(c Config) (*Service, error) {
 	if c.Store == nil || c.Challenges == nil || c.Devices == nil || c.Factors == nil ||
-		c.Realms == nil || c.Policies == nil || c.Sealing == nil {
+		c.Users == nil || c.Realms == nil || c.Policies == nil || c.Sealing == nil {
 		return nil, errors.New("account: every member of Config is required")
 	}
 	u, err := url.Parse(c.PublicURL)
@@ -117,7 +119,9 @@ func (j *job) enabled() error {
 // refuse records a refusal and returns it.
 func (s *Service) refuse(ctx context.Context, in mfa.RealmID, about store.Event, refusal error) error {
 	about.Kind = audit.AccountRefused
-	about.Data = map[string]string{"reason": string(mfa.ReasonOf(refusal))}
+	data := map[string]string{"reason": string(mfa.ReasonOf(refusal))}
+	maps.Copy(data, about.Data)
+	about.Data = data
 	err := s.c.Store.Update(ctx, func(tx store.Tx) error {
 		return (&job{Service: s, ctx: ctx, tx: tx, realm: in}).record(about)
 	})

@@ -2,6 +2,7 @@ package account
 
 import (
 	"context"
+	"maps"
 	"strconv"
 
 	"github.com/nodauth/nod/internal/audit"
@@ -24,6 +25,7 @@ type Enrol struct {
 // Ticket is an enrolment that was begun.
 type Ticket struct {
 	ID        mfa.EnrolmentID
+	User      mfa.UserID
 	Link      secret.Value // https://HOST/enrol#TICKET.PIN, shown once
 	ExpiresAt mfa.Instant
 }
@@ -47,7 +49,7 @@ func (s *Service) Enrol(ctx context.Context, in mfa.RealmID, who mfa.UserID, e E
 		if err := j.adding(u, e.Authority); err != nil {
 			return err
 		}
-		if t, err = j.issue(u, e); err != nil {
+		if t, err = j.issue(u, e, nil); err != nil {
 			return err
 		}
 		return replay.Made(ctx, j.tx, t)
@@ -55,7 +57,8 @@ func (s *Service) Enrol(ctx context.Context, in mfa.RealmID, who mfa.UserID, e E
 	return t, err
 }
 
-func (j *job) issue(u store.User, e Enrol) (Ticket, error) {
+// issue makes a ticket. through is what else the record says of how it came about.
+func (j *job) issue(u store.User, e Enrol, through map[string]string) (Ticket, error) {
 	v, err := j.voiceWithKeys()
 	if err != nil {
 		return Ticket{}, err
@@ -76,11 +79,12 @@ func (j *job) issue(u store.User, e Enrol) (Ticket, error) {
 		}
 	}
 	data := map[string]string{"enrolment": string(i.Enrolment.ID), "lost": strconv.FormatBool(e.Lost)}
+	maps.Copy(data, through)
 	if e.Challenge != "" {
 		data["evidence"] = string(e.Challenge)
 	}
 	err = j.record(store.Event{Kind: audit.EnrolmentCreated, User: u.ID, Application: e.Asker, Data: data})
-	return Ticket{ID: i.Enrolment.ID, Link: i.Link, ExpiresAt: i.Enrolment.ClaimBy}, err
+	return Ticket{ID: i.Enrolment.ID, User: u.ID, Link: i.Link, ExpiresAt: i.Enrolment.ClaimBy}, err
 }
 
 func (j *job) recordEnrolment(out device.Outcome) error {
@@ -191,7 +195,8 @@ func (s *Service) Claim(ctx context.Context, at mfa.RealmID, c protocol.Enrol, k
 
 // Confirm takes the six digits that the new device shows and makes it active. It returns NotFound,
 // Forbidden wrong_code, Conflict for an enrolment that is closed, was refused by the third wrong
-// code or whose user is locked, and Gone for one that is late.
+// code or whose user is locked, and Gone for one that is late, or whose invitation is over. The
+// invitation through which its ticket was made is used up.
 func (s *Service) Confirm(ctx context.Context, in mfa.RealmID, id mfa.EnrolmentID, code string) (Device, error) {
 	var out Device
 	err := s.update(ctx, in, func(j *job) error {
@@ -201,6 +206,10 @@ func (s *Service) Confirm(ctx context.Context, in mfa.RealmID, id mfa.EnrolmentI
 		}
 		u, err := j.user(e.User)
 		if err != nil {
+			return err
+		}
+		through, over, err := j.throughInvitation(e)
+		if err != nil || over {
 			return err
 		}
 		need, err := j.policyFor(e.Asker)
@@ -221,6 +230,11 @@ func (s *Service) Confirm(ctx context.Context, in mfa.RealmID, id mfa.EnrolmentI
 			return nil
 		}
 		out = deviceView(did.Device, j.tx.Now())
+		if through.ID != "" {
+			if err := j.useInvitation(through); err != nil {
+				return err
+			}
+		}
 		return j.joined(u, did)
 	})
 	return out, err

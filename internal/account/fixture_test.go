@@ -22,6 +22,7 @@ import (
 	"github.com/nodauth/nod/internal/secret"
 	"github.com/nodauth/nod/internal/store"
 	"github.com/nodauth/nod/internal/store/sqlstore"
+	"github.com/nodauth/nod/internal/user"
 	"github.com/nodauth/nod/protocol"
 )
 
@@ -69,10 +70,12 @@ func newWorld(t *testing.T) *world {
 	must(t, err)
 	factors, err := factor.New(factor.Config{Ring: ring})
 	must(t, err)
+	users, err := user.New(user.Config{Ring: ring})
+	must(t, err)
 	sealing, err := realm.NewSealing(ring, "node")
 	must(t, err)
 	w.s, err = account.New(account.Config{
-		Store: w.db, Challenges: w.challenges, Devices: w.devices, Factors: factors, Realms: w.realms,
+		Store: w.db, Challenges: w.challenges, Devices: w.devices, Factors: factors, Users: users, Realms: w.realms,
 		Policies: policies, Sealing: sealing, PublicURL: host,
 	})
 	must(t, err)

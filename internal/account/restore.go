@@ -114,7 +114,7 @@ func (s *Service) finishRestore(ctx context.Context, told func(people int)) (Res
 	if err != nil {
 		return r, nil, err
 	}
-	for _, part := range []func(context.Context) error{s.voidMeans, s.voidChallenges, s.voidEnrolments, s.voidDeliveries} {
+	for _, part := range []func(context.Context) error{s.voidMeans, s.voidChallenges, s.voidInvitations, s.voidEnrolments, s.voidDeliveries} {
 		if err := part(ctx); err != nil {
 			return r, nil, err
 		}
@@ -212,6 +212,28 @@ func (s *Service) voidChallenges(ctx context.Context) error {
 				}
 			})
 			return err
+		})
+		return n, err
+	})
+}
+
+// voidInvitations revokes every invitation that is live: which of them were used since, and which
+// links revoked, is not known.
+func (s *Service) voidInvitations(ctx context.Context) error {
+	return untilNone(func() (n int, err error) {
+		err = s.update(ctx, "", func(j *job) error {
+			rows, err := j.tx.DueInvitations(everMore, restoreBatch)
+			if err != nil {
+				return fmt.Errorf("list live invitations: %w", err)
+			}
+			n = len(rows)
+			for _, i := range rows {
+				j.realm = i.Realm
+				if err := j.endInvitation(i, mfa.InvitationRevoked); err != nil {
+					return err
+				}
+			}
+			return nil
 		})
 		return n, err
 	})

@@ -25,6 +25,9 @@ const (
 	// events or challenges that name it, if that is longer.
 	keepDevices = 365 * 24 * time.Hour
 
+	// keepInvitations is how long invitations that are over can be looked at and sent again.
+	keepInvitations = 30 * 24 * time.Hour
+
 	// vetoLooksBack is how far back a veto may need events: the longest quarantine there is.
 	vetoLooksBack = 7 * 24 * time.Hour
 )
@@ -35,6 +38,7 @@ const (
 func (s *Service) Sweep(ctx context.Context) error {
 	return errors.Join(
 		s.sweepEnrolments(ctx),
+		s.sweepInvitations(ctx),
 		s.sweepMeans(ctx),
 		s.sweepOld(ctx, keepEnrolments, func(tx store.Tx, before mfa.Instant) (int, error) {
 			return tx.SweepEnrolments(before, sweepBatch)
@@ -74,6 +78,7 @@ func (s *Service) sweepMeans(ctx context.Context) error {
 	parts := []func(store.Tx, mfa.Instant) error{
 		func(tx store.Tx, now mfa.Instant) error { return tx.SweepNotices(now) },
 		func(tx store.Tx, now mfa.Instant) error { return tx.SweepProofs(now) },
+		func(tx store.Tx, now mfa.Instant) error { return tx.SweepInvitations(now.Add(-keepInvitations)) },
 		func(tx store.Tx, now mfa.Instant) error { return tx.SweepRations(now.Add(-guard.SourceLife)) },
 		func(tx store.Tx, _ mfa.Instant) error { return replay.Sweep(tx) },
 	}

@@ -266,7 +266,7 @@ func (s *Service) DeleteUser(ctx context.Context, in mfa.RealmID, who mfa.UserID
 	})
 }
 
-// endAll cancels the user's live challenges and enrolments.
+// endAll cancels the user's live challenges and enrolments, and revokes their invitation.
 func (j *job) endAll(u store.User) error {
 	if err := j.cancelOf(u.ID, mfa.Cancel{Reason: mfa.CancelUserLocked}); err != nil {
 		return err
@@ -280,7 +280,7 @@ func (j *job) endAll(u store.User) error {
 			return err
 		}
 	}
-	return nil
+	return j.endInvitationOf(u.ID, mfa.InvitationRevoked)
 }
 
 // Lock shuts a person out: live challenges and enrolments are cancelled. Locking again changes
@@ -318,69 +318,4 @@ func (s *Service) Unlock(ctx context.Context, in mfa.RealmID, who mfa.UserID) er
 		}
 		return j.tell(who, protocol.NoticeLockLifted, nil)
 	})
-}
-
-// SetPassword gives a person a password, or takes it for the zero value. One that stands alone has
-// to be longer than one beside a second factor. It returns NotFound, Invalid password_weak, and
-// Unavailable when too many are set at once.
-func (s *Service) SetPassword(ctx context.Context, in mfa.RealmID, who mfa.UserID, password secret.Value) error {
-	var called []string
-	second := false
-	err := s.view(ctx, in, func(j *job) error {
-		u, err := j.user(who)
-		if err != nil {
-			return err
-		}
-		if called, err = user.Called(j.tx, u); err != nil {
-			return err
-		}
-		second, err = j.hasSecondFactor(who)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	hash := ""
-	if !password.IsZero() {
-		if err := s.c.Factors.CheckNewPassword(password.Reveal(), called, second); err != nil {
-			return err
-		}
-		if hash, err = s.c.Factors.HashPassword(ctx, password.Reveal()); err != nil {
-			return err
-		}
-	}
-	return s.update(ctx, in, func(j *job) error {
-		if _, err := user.Update(j.tx, in, who, user.Changes{Password: &hash}); err != nil {
-			return err
-		}
-		e := store.Event{Kind: audit.PasswordSet, User: who}
-		if hash == "" {
-			e.Data = map[string]string{"removed": "true"}
-		}
-		if err := j.record(e); err != nil {
-			return err
-		}
-		return j.tell(who, protocol.NoticeFactorChanged, nil)
-	})
-}
-
-// hasSecondFactor says whether the user has a device or a code of their own. A bypass code is none.
-func (j *job) hasSecondFactor(who mfa.UserID) (bool, error) {
-	methods, err := j.c.Factors.Usable(j.tx, j.realm, who)
-	if err != nil {
-		return false, err
-	}
-	if methods&^mfa.MethodsOf(mfa.BypassCode) != 0 {
-		return true, nil
-	}
-	devices, err := j.tx.UserDevices(j.realm, who, false)
-	if err != nil {
-		return false, fmt.Errorf("list devices of %s: %w", who, err)
-	}
-	for _, d := range devices {
-		if d.State == mfa.DeviceActive {
-			return true, nil
-		}
-	}
-	return false, nil
 }

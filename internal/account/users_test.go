@@ -157,13 +157,13 @@ func TestSetPassword(t *testing.T) {
 	w := newWorld(t)
 	u := w.user("ada")
 	short := secret.New("vQ7#rZ2!mKp")
-	wants(t, w.s.SetPassword(w.ctx, in, u.ID, short), mfa.Invalid, mfa.ReasonPasswordWeak)
+	wants(t, w.s.SetPassword(w.ctx, in, u.ID, byAdmin, short), mfa.Invalid, mfa.ReasonPasswordWeak)
 	p := w.add(u)
-	must(t, w.s.SetPassword(w.ctx, in, u.ID, short))
+	must(t, w.s.SetPassword(w.ctx, in, u.ID, byAdmin, short))
 	if got, _ := w.s.User(w.ctx, in, u.ID); !got.HasPassword {
 		t.Error("no password was set")
 	}
-	must(t, w.s.SetPassword(w.ctx, in, u.ID, secret.Value{}))
+	must(t, w.s.SetPassword(w.ctx, in, u.ID, byAdmin, secret.Value{}))
 	if got, _ := w.s.User(w.ctx, in, u.ID); got.HasPassword {
 		t.Error("the password was not taken")
 	}
@@ -173,7 +173,7 @@ func TestSetPassword(t *testing.T) {
 	if !slices.Contains(w.told(p), protocol.NoticeFactorChanged) {
 		t.Error("the device is not told")
 	}
-	wants(t, w.s.SetPassword(w.ctx, in, "usr_unknown", short), mfa.NotFound, "")
+	wants(t, w.s.SetPassword(w.ctx, in, "usr_unknown", byAdmin, short), mfa.NotFound, "")
 }
 
 func (w *world) report(u account.User) {

@@ -14,16 +14,23 @@ const (
 	GuessesSpent       = "guesses.spent"
 	PasswordWrong      = "password.wrong"
 
-	UserCreated       = "user.created"
-	UserChanged       = "user.changed"
-	UserDeleted       = "user.deleted"
-	UserLocked        = "user.locked"
-	UserUnlocked      = "user.unlocked"
-	UserReported      = "user.reported"
-	UserReportLifted  = "user.report_lifted"
-	PasswordSet       = "user.password_set"
-	AccountRefused    = "account.refused" // somebody may not change this person, device or factor
-	EnrolmentCreated  = "enrolment.created"
+	UserCreated      = "user.created"
+	UserChanged      = "user.changed"
+	UserDeleted      = "user.deleted"
+	UserLocked       = "user.locked"
+	UserUnlocked     = "user.unlocked"
+	UserReported     = "user.reported"
+	UserReportLifted = "user.report_lifted"
+	PasswordSet      = "user.password_set"
+	AccountRefused   = "account.refused" // somebody may not change this person, device or factor
+	EnrolmentCreated = "enrolment.created"
+
+	InvitationCreated    = "invitation.created"
+	InvitationUsed       = "invitation.used"
+	InvitationRevoked    = "invitation.revoked"
+	InvitationSuperseded = "invitation.superseded" // by a newer one of the same person
+	InvitationExpired    = "invitation.expired"
+
 	DeviceAdded       = "device.added"
 	DeviceRenamed     = "device.renamed"
 	DeviceRotated     = "device.key_rotated"
@@ -74,7 +81,8 @@ func Kinds() []string {
 	out := []string{
 		ChallengeCreated, ChallengeDelivered, ChallengeReceived, ChallengeShown, ChallengeOpened, ChallengeTold,
 		ChallengeRefused, GuessesSpent, PasswordWrong, UserCreated, UserChanged, UserDeleted, UserLocked, UserUnlocked,
-		UserReported, UserReportLifted, PasswordSet, EnrolmentCreated, DeviceAdded, DeviceRenamed, DeviceRotated,
+		UserReported, UserReportLifted, PasswordSet, EnrolmentCreated, InvitationCreated, InvitationUsed,
+		InvitationRevoked, InvitationSuperseded, InvitationExpired, DeviceAdded, DeviceRenamed, DeviceRotated,
 		DeviceTargets, DeviceRevoked, DeviceSuspended, DeviceRestored, DeviceVetoed, DeviceUnenrolled, TOTPCreated,
 		TOTPConfirmed, TOTPRemoved, FactorDisabled, BackupCodesMade, BackupCodesGone, BypassIssued, BypassRevoked,
 		BrowserRemembered, BrowserForgotten, AccountRefused, ApplicationCreated, ApplicationChanged, ApplicationDisabled,

@@ -195,7 +195,7 @@ func newNode(t *testing.T, at site) *world {
 	sealing, err := realm.NewSealing(ring, "node")
 	must(t, err)
 	w.accounts, err = account.New(account.Config{
-		Store: w.db, Challenges: w.challenges, Devices: w.devices, Factors: w.factors, Realms: w.realms,
+		Store: w.db, Challenges: w.challenges, Devices: w.devices, Factors: w.factors, Users: users, Realms: w.realms,
 		Policies: policies, Sealing: sealing, PublicURL: host,
 	})
 	must(t, err)

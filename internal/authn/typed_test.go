@@ -358,7 +358,7 @@ func TestPasswords(t *testing.T) {
 	w.redeemed(v.ID)
 	w.pass(time.Hour)
 	w.signIn(p, withPassword(login("alice"), rightPassword))
-	must(t, w.accounts.SetPassword(w.ctx, in, u.ID, secret.Value{}))
+	must(t, w.accounts.SetPassword(w.ctx, in, u.ID, account.Authority{By: mfa.ActorAdministrator}, secret.Value{}))
 	_, err := w.s.Create(t.Context(), w.app, withPassword(login("alice"), rightPassword))
 	wants(t, err, mfa.Forbidden, mfa.ReasonCredentials)
 	_, err = w.s.Create(t.Context(), w.app, login("alice"))

@@ -42,6 +42,7 @@ type grammar struct {
 	Application   applicationCmd   `cmd:"" aliases:"app" group:"admin" help:"Relying parties and their API keys."`
 	Device        deviceCmd        `cmd:"" group:"admin" help:"Enrolled authenticators."`
 	Enrolment     enrolmentCmd     `cmd:"" group:"admin" help:"Links by which a device is enrolled."`
+	Invitation    invitationCmd    `cmd:"" group:"admin" help:"Links for days, for people to enrol by themselves."`
 	Policy        policyCmd        `cmd:"" group:"admin" help:"The rules of sign-in."`
 	Event         eventCmd         `cmd:"" group:"admin" help:"The audit record."`
 	Webhook       webhookCmd       `cmd:"" group:"admin" help:"Addresses that are told of events."`

@@ -61,6 +61,7 @@ const (
 	keyJSON  = `{"id":"key_a","secret":"nod_sk_new","scopes":["authenticate"],"live":true,"created_at":"2026-01-02T03:04:05.000Z"}`
 	chJSON   = `{"id":"ch_a","kind":"login","state":"pending","match":{"kinds":["digits"],"digits":"042137","qr":"NOD1:ch_a.x"},"match_now":["digits"],"others":1,"push":{"listed":true,"rung":false},"methods":["push"],"delivery":{"sent":true},"decide_by":"2026-01-02T03:06:05.000Z","created_at":"2026-01-02T03:04:05.000Z"}`
 	devJSON  = `{"id":"dev_a","user_id":"usr_a","name":"phone","platform":"cli","app_version":"","state":"active","thumbprint":"t","jwk":{"kty":"EC","crv":"P-256","x":"","y":""},"enrolment_id":"enr_a","claimed_at":"2026-01-02T03:04:05.000Z"}`
+	invJSON  = `{"id":"inv_a","user_id":"usr_aaaaaaaaaaaaaaaaaaaaaaaaaa","name":"=jo","purpose":"enrol","state":"live","set_password":false,"url":"https://nod.test/invitation#s","created_at":"2026-01-02T03:04:05.000Z","expires_at":"2026-01-09T03:04:05.000Z"}`
 	enrJSON  = `{"id":"enr_a","user_id":"usr_a","state":"invited","url":"https://nod.test/enrol#t.p","expires_at":"2026-01-02T03:14:05.000Z"}`
 )
 
@@ -147,6 +148,17 @@ func TestVerbs(t *testing.T) {
 		{name: "bypass revoked", args: "user bypass jo --revoke", replies: replies{jo: oneJo, "DELETE /v1/users/" + joID + "/bypass-codes": ""}, shows: "Revoked"},
 		{name: "prompts", args: "user prompts jo", replies: replies{jo: oneJo, "GET /v1/users/" + joID + "/prompts?limit=50": `{"items":[{"id":"ch_a","kind":"login","state":"denied","reported":true,"listed":true,"rung":true,"method":"push","created_at":"2026-01-02T03:04:05.000Z"}]}`}, shows: "denied, reported  push"},
 		{name: "browsers", args: "user browsers jo --forget tp", replies: replies{jo: oneJo, "DELETE /v1/users/" + joID + "/browsers/tp": ""}, shows: "Forgot tp"},
+		{name: "import", args: "user import -", stdin: "name,groups,external_id\nAda,a|b,1\nbob,,\n", replies: replies{"POST /v1/users/import": `{"items":[{"name":"ada","outcome":"created"},{"name":"bob","outcome":"changed","changes":[{"member":"groups","before":["a"],"after":[]}]}]}`}, sent: `POST /v1/users/import {"people":[{"name":"Ada","external_id":"1","groups":["a","b"]},{"name":"bob","groups":[]}]}`, shows: "+ ada\n~ bob: groups a -> none\ncreated 1, changed 1, unchanged 0, refused 0\n"},
+		{name: "import, dry", args: "user import - --dry-run", stdin: "name\nada\n", replies: replies{"POST /v1/users/import": `{"items":[{"name":"ada","outcome":"unchanged"}]}`}, sent: `POST /v1/users/import {"people":[{"name":"ada"}],"dry_run":true}`, shows: "Nothing was changed; it would be: created 0, changed 0, unchanged 1, refused 0\n"},
+		{name: "import, refused", args: "user import -", stdin: "name\nada\n", replies: replies{"POST /v1/users/import": `{"items":[{"name":"ada","outcome":"refused","refusal":{"code":"conflict","detail":"Taken."}}]}`}, code: 1, sent: `POST /v1/users/import {"people":[{"name":"ada"}],"dry_run":true}`, shows: "! line 2, ada: Taken.", says: "Nothing was done"},
+		{name: "import, faults", args: "user import -", stdin: "name\na b\nx\nX\n", code: 1, says: "line 4: the name \"X\" stands on line 3 already"},
+		{name: "user invite", args: "user invite jo --set-password --expires-in 24h", replies: replies{jo: oneJo, "POST /v1/users/" + joID + "/invitations": invJSON}, sent: "POST /v1/users/" + joID + `/invitations {"expires_in":86400,"set_password":true}`, shows: "https://nod.test/invitation#s"},
+		{name: "user invite all", args: "user invite --all-without-device", replies: replies{"GET /v1/users?enrolled=no&limit=200&state=active": oneJo, "POST /v1/invitations": `{"items":[{"user_id":"` + joID + `","invitation":` + invJSON + `},{"user_id":"u","skipped":"invited"}]}`}, sent: `POST /v1/invitations {"users":["` + joID + `"],"fresh":true,"expires_in":604800}`, shows: "https://nod.test/invitation#s", says: "Left out: 1 with a live invitation"},
+		{name: "user invite whom", args: "user invite", code: 2, says: "--all-without-device"},
+		{name: "invitation list", args: "invitation list --state live --user jo", replies: replies{jo: oneJo, "GET /v1/invitations?limit=100&state=live&user=" + joID: `{"items":[` + invJSON + `]}`}, shows: "enrol     live"},
+		{name: "invitation show", args: "invitation show inv_a", replies: replies{"GET /v1/invitations/inv_a": invJSON}, shows: "leads to  enrol"},
+		{name: "invitation revoke", args: "invitation revoke inv_a", replies: replies{"POST /v1/invitations/inv_a/revoke": invJSON}, sent: "POST /v1/invitations/inv_a/revoke"},
+		{name: "invitation resend", args: "invitation resend inv_a", replies: replies{"POST /v1/invitations/inv_a/resend": invJSON}, shows: "invitation#s"},
 		{name: "application create", args: "app create Payroll --scope authenticate --scope administer", replies: replies{"POST /v1/applications": `{"application":` + appJSON + `,"key":` + keyJSON + `}`}, sent: `POST /v1/applications {"name":"Payroll","scopes":["authenticate","administer"]}`, shows: "nod_sk_new"},
 		{name: "application list", args: "application list", replies: replies{apps: oneApp}, shows: "Payroll  as_is"},
 		{name: "application show", args: "app show Payroll", replies: replies{apps: oneApp, "GET /v1/applications/" + appID + "/keys?limit=200": `{"items":[` + keyJSON + `]}`}, shows: "key_a  yes"},
@@ -214,6 +226,30 @@ func TestVerbs(t *testing.T) {
 				checkJSON(t, tc.replies, tc.stdin, tc.args)
 			}
 		})
+	}
+}
+
+// TestFileOfLinks: only its owner can read it, no name in it is a formula, and it replaces nothing.
+func TestFileOfLinks(t *testing.T) {
+	t.Parallel()
+	const id = "usr_aaaaaaaaaaaaaaaaaaaaaaaaaa"
+	r := replies{"GET /v1/users?enrolled=no&limit=200&state=active": `{"items":[` + userJSON + `]}`, "POST /v1/invitations": `{"items":[{"user_id":"` + id + `","invitation":` + invJSON + `}]}`}
+	var seen []string
+	s := r.serve(t, &seen)
+	file := filepath.Join(t.TempDir(), "links.csv")
+	if got := runAt(t, s.URL, "", "user", "invite", "--all-without-device", "--out", file); got.code != 0 || strings.Contains(got.stdout, "#s") {
+		t.Fatalf("%+v", got)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil || string(text) != "name,link,expires\n'=jo,https://nod.test/invitation#s,2026-01-09T03:04:05Z\n" {
+		t.Errorf("%q, %v", text, err)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	asked := len(seen)
+	if got := runAt(t, s.URL, "", "user", "invite", "--all-without-device", "--out", file); got.code != 1 || len(seen) != asked {
+		t.Errorf("a file that is there: %+v", got)
 	}
 }
 

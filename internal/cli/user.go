@@ -17,7 +17,9 @@ type userCmd struct {
 	Lock        userLock     `cmd:"" help:"Let nobody sign in by this name, and cancel what is live."`
 	Unlock      userUnlock   `cmd:"" help:"Take a lock away."`
 	Delete      userDelete   `cmd:"" help:"Delete a user with devices and factors."`
-	Password    userPassword `cmd:"" help:"Set a user's password."`
+	Import      userImport   `cmd:"" help:"Create or change many users from a CSV file."`
+	Invite      userInvite   `cmd:"" help:"Make a link for a user, or for everybody without a device."`
+	Password    userPassword `cmd:"" help:"Set a user's password, and end what began under the former one."`
 	LiftReport  userLift     `cmd:"" help:"End what a \"not me\" brought about."`
 	TOTP        totpCmd      `cmd:"" name:"totp" help:"Time-based codes of a user."`
 	BackupCodes userBackup   `cmd:"" help:"Make or remove a user's backup codes."`

@@ -49,11 +49,13 @@ const (
 	ReasonDeviceRevoked      Reason = "device_revoked"
 	ReasonEnrolmentClosed    Reason = "enrolment_closed"
 	ReasonExpired            Reason = "expired"
+	ReasonFirstEnrolment     Reason = "first_enrolment"
 	ReasonFirstFactor        Reason = "first_factor_required"
 	ReasonFreshFactor        Reason = "fresh_factor_required"
 	ReasonGrantExpired       Reason = "grant_expired"
 	ReasonGuessesSpent       Reason = "guesses_spent"
 	ReasonIdempotency        Reason = "idempotency_mismatch"
+	ReasonInvitation         Reason = "invitation_not_valid"
 	ReasonKeyUsed            Reason = "key_already_used"
 	ReasonLimit              Reason = "limit_reached"
 	ReasonMalformed          Reason = "malformed"
@@ -87,8 +89,8 @@ func Reasons() []Reason {
 	return []Reason{
 		ReasonAlreadyCreated, ReasonAlreadyRedeemed, ReasonApplicationOff, ReasonBodyTooLarge, ReasonBusy,
 		ReasonChallengeClosed, ReasonCredentials, ReasonDeviceNotActive, ReasonDeviceQuarantined, ReasonDeviceRevoked,
-		ReasonEnrolmentClosed, ReasonExpired, ReasonFirstFactor, ReasonFreshFactor, ReasonGrantExpired, ReasonGuessesSpent,
-		ReasonIdempotency, ReasonKeyUsed, ReasonLimit, ReasonMalformed, ReasonMatchNotAllowed, ReasonMediaType,
+		ReasonEnrolmentClosed, ReasonExpired, ReasonFirstEnrolment, ReasonFirstFactor, ReasonFreshFactor, ReasonGrantExpired, ReasonGuessesSpent,
+		ReasonIdempotency, ReasonInvitation, ReasonKeyUsed, ReasonLimit, ReasonMalformed, ReasonMatchNotAllowed, ReasonMediaType,
 		ReasonMethodNotAllowed, ReasonMethodNotSupported, ReasonNameTaken, ReasonNotOffered, ReasonOwner,
 		ReasonPasswordWeak, ReasonPromptMismatch, ReasonReportNotLiftable, ReasonScope, ReasonSequence,
 		ReasonServerStopping, ReasonSignature, ReasonStaleNonce, ReasonTimeout, ReasonTooManyRequests,

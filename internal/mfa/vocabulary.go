@@ -12,6 +12,7 @@ type (
 	ChallengeID   string // ch_
 	EnrolmentID   string // enr_
 	EventID       string // evt_
+	InvitationID  string // inv_
 )
 
 // DefaultRealm exists from the start.

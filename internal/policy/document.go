@@ -65,7 +65,8 @@ type Window struct {
 
 // Enrolment is what a policy says of adding devices.
 type Enrolment struct {
-	Self *bool `yaml:"self,omitempty"` // may a user with a fresh strong factor add a device
+	Self     *bool `yaml:"self,omitempty"`       // may a user with a fresh strong factor add a device
+	AtSignIn *bool `yaml:"at_sign_in,omitempty"` // may an application enrol the first device of a new user
 }
 
 // Retention is how long what is over is kept.
@@ -135,7 +136,7 @@ func Default() Document {
 			Known:           windows(ring.Known),
 			StrangersByName: ptr(ring.StrangersByName),
 		},
-		Enrolment: &Enrolment{Self: ptr(true)},
+		Enrolment: &Enrolment{Self: ptr(true), AtSignIn: ptr(false)},
 		Retention: &Retention{
 			Challenges: ptr(Duration(90 * 24 * time.Hour)),
 			Events:     ptr(Duration(400 * 24 * time.Hour)),
@@ -281,9 +282,7 @@ func (r Rules) over(base Rules) Rules {
 	r.UserVerification = first(r.UserVerification, base.UserVerification)
 	r.Quarantine = first(r.Quarantine, base.Quarantine)
 	r.Budgets = r.Budgets.over(base.Budgets)
-	if r.Enrolment == nil || r.Enrolment.Self == nil {
-		r.Enrolment = base.Enrolment
-	}
+	r.Enrolment = r.Enrolment.over(base.Enrolment)
 	r.Retention = r.Retention.over(base.Retention)
 	return r
 }
@@ -301,6 +300,13 @@ func (b *Budgets) over(base *Budgets) *Budgets {
 	}
 	out.StrangersByName = first(out.StrangersByName, base.StrangersByName)
 	return &out
+}
+
+func (e *Enrolment) over(base *Enrolment) *Enrolment {
+	if e == nil || base == nil {
+		return first(e, base)
+	}
+	return &Enrolment{Self: first(e.Self, base.Self), AtSignIn: first(e.AtSignIn, base.AtSignIn)}
 }
 
 func (r *Retention) over(base *Retention) *Retention {

@@ -25,6 +25,7 @@ type Requirement struct {
 	Ring            mfa.RingBudget
 	Guess           mfa.GuessBudget
 	SelfEnrolment   bool
+	EnrolAtSignIn   bool
 	KeepChallenges  time.Duration
 	KeepEvents      time.Duration
 	OverridesByName string // the name under which an application's overrides were found
@@ -63,6 +64,7 @@ func (p Policy) Evaluate(env Env) Requirement {
 		Ring:            r.Budgets.ring(),
 		Guess:           mfa.DefaultGuessBudget(),
 		SelfEnrolment:   *r.Enrolment.Self,
+		EnrolAtSignIn:   r.Enrolment.AtSignIn != nil && *r.Enrolment.AtSignIn,
 		KeepChallenges:  time.Duration(*r.Retention.Challenges),
 		KeepEvents:      time.Duration(*r.Retention.Events),
 		OverridesByName: named,

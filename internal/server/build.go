@@ -100,7 +100,7 @@ func (s *Server) build(ctx context.Context, ring *keys.Ring) (p parts, err error
 		return parts{}, err
 	}
 	p.accounts, err = account.New(account.Config{
-		Store: s.store, Challenges: challenges, Devices: devices, Factors: p.factors,
+		Store: s.store, Challenges: challenges, Devices: devices, Factors: p.factors, Users: users,
 		Realms: p.realms, Policies: p.policies, Sealing: sealing, PublicURL: s.urls[0],
 	})
 	if err != nil {
@@ -156,7 +156,7 @@ func (s *Server) fronts(ring *keys.Ring, p parts) (http.Handler, error) {
 	}
 	d.Mount(mux)
 	l, err := login.New(login.Config{
-		Pipeline: p.pipeline, Ring: ring, Logger: s.log, Realms: p.realms, URLs: s.urls, Now: s.now,
+		Pipeline: p.pipeline, Accounts: p.accounts, Ring: ring, Logger: s.log, Realms: p.realms, URLs: s.urls, Now: s.now,
 	})
 	if err != nil {
 		return nil, err

@@ -12,7 +12,8 @@
 // Users, applications, devices, enrolments, challenges, TOTP factors and webhooks carry a Version. Put
 // methods write only if the stored version is still the one that was read, and return [ErrStale]
 // otherwise; a function given to Update passes that error on and is run again. What is used up is
-// consumed by one conditional write (ConsumeStep, UseBackupCode, UseBypassCode, ConsumeProof).
+// consumed by one conditional write (ConsumeStep, UseBackupCode, UseBypassCode, ConsumeProof,
+// UseInvitation).
 package store
 
 import (
@@ -81,6 +82,7 @@ type Tx interface {
 	Applications
 	Devices
 	Enrolments
+	Invitations
 	Challenges
 	Rations
 	Browsers

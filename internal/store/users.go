@@ -51,6 +51,8 @@ type UserFilter struct {
 type Users interface {
 	User(realm mfa.RealmID, id mfa.UserID) (User, error)
 	UserByName(realm mfa.RealmID, canonical string) (User, error)
+	// UserByExternalID finds whom the directory knows by this id, which is not empty.
+	UserByExternalID(realm mfa.RealmID, external string) (User, error)
 	// InsertUser writes the user and its names together; ErrExists if a name or the external id is
 	// taken.
 	InsertUser(User, []UserName) error

@@ -1,6 +1,6 @@
 // Package login is the front of the login origin. It holds what a sign-in page needs of the server
 // before it asks for a challenge: a browser proves the key that it keeps under this origin, and
-// gets a proof to hand on.
+// gets a proof to hand on. It also holds the pages to which the links of invitations lead.
 //
 // The address says which realm people sign in to: a host that belongs to a realm, a path below
 // /r/NAME, or else the default realm. A nonce and a proof of one realm are worth nothing in another.
@@ -9,11 +9,14 @@ package login
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"time"
 
+	"github.com/nodauth/nod/internal/account"
 	"github.com/nodauth/nod/internal/authn"
 	"github.com/nodauth/nod/internal/front/httpkit"
 	"github.com/nodauth/nod/internal/keys"
@@ -30,6 +33,7 @@ const bodyTime = 10 * time.Second
 // Config of the Front. All members are required.
 type Config struct {
 	Pipeline *authn.Service
+	Accounts *account.Service
 	Ring     *keys.Ring
 	Logger   *slog.Logger
 	Realms   *realm.Service
@@ -37,15 +41,38 @@ type Config struct {
 	Now      func() time.Time
 }
 
-// Front serves /browser/v1.
-type Front struct{ c Config }
+// Front serves /browser/v1 and /invitation.
+type Front struct {
+	c      Config
+	passes passes
+	pages  pages
+	own    *http.CrossOriginProtection
+	host   string
+}
 
 // New makes a Front.
 func New(c Config) (*Front, error) {
-	if c.Pipeline == nil || c.Ring == nil || c.Logger == nil || c.Realms == nil || len(c.URLs) == 0 || c.Now == nil {
+	if c.Pipeline == nil || c.Accounts == nil || c.Ring == nil || c.Logger == nil || c.Realms == nil || len(c.URLs) == 0 || c.Now == nil {
 		return nil, errors.New("front/login: every member of Config is required")
 	}
-	return &Front{c: c}, nil
+	f := &Front{c: c, passes: passes{c.Ring.Derive("invitation-pass", nil, 32)}, own: http.NewCrossOriginProtection()}
+	var err error
+	if f.pages, err = newPages(); err != nil {
+		return nil, err
+	}
+	for _, text := range c.URLs {
+		u, err := url.Parse(text)
+		if err != nil {
+			return nil, fmt.Errorf("front/login: public URL: %w", err)
+		}
+		if f.host == "" {
+			f.host = u.Host
+		}
+		if err := f.own.AddTrustedOrigin(u.Scheme + "://" + u.Host); err != nil {
+			return nil, fmt.Errorf("front/login: public URL: %w", err)
+		}
+	}
+	return f, nil
 }
 
 // Mount adds the routes.
@@ -63,6 +90,15 @@ func (f *Front) Mount(mux *http.ServeMux) {
 	}))
 	mux.Handle("POST "+protocol.PathBrowserProofs, prove)
 	mux.Handle("POST "+realmPrefix+"{realm}"+protocol.PathBrowserProofs, prove)
+	mux.HandleFunc("GET /invitation", func(w http.ResponseWriter, r *http.Request) {
+		f.show(w, r, http.StatusOK, view{Step: "open"})
+	})
+	mux.Handle("POST /invitation", f.form(f.openPage))
+	mux.Handle("POST /invitation/pass", f.form(f.answerPage))
+	mux.Handle("POST /invitation/confirm", f.form(f.confirmPage))
+	mux.Handle("POST /invitation/v1/open", f.json(f.openJSON))
+	mux.Handle("POST /invitation/v1/pass", f.json(f.answerJSON))
+	mux.Handle("POST /invitation/v1/confirm", f.json(f.confirmJSON))
 }
 
 // realmPrefix is what the paths of a realm begin with, before its name.
@@ -99,6 +135,34 @@ func (f *Front) where(r *http.Request) (mfa.RealmID, []string, error) {
 		out[i] = u + path
 	}
 	return in, out, nil
+}
+
+// guarded limits the body and refuses what a page of another origin makes a browser send.
+func (f *Front) guarded(handle http.HandlerFunc) http.Handler {
+	limited := httpkit.Body(f.c.Logger, bodyLimit(), handle)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := f.own.Check(r); err != nil {
+			httpkit.WriteError(w, r, f.c.Logger, &mfa.Error{
+				Code: mfa.Forbidden, Reason: mfa.ReasonScope, Err: err, Message: "This was sent by a page of another site.",
+			})
+			return
+		}
+		limited.ServeHTTP(w, r)
+	})
+}
+
+// json answers a script.
+func (f *Front) json(handle func(*http.Request) (any, error)) http.Handler {
+	return f.guarded(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		out, err := handle(r)
+		if err != nil {
+			httpkit.WriteError(w, r, f.c.Logger, err)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(out) // the caller is gone if this fails
+	})
 }
 
 // prove checks the browser's signature and gives a proof, the same for every name.

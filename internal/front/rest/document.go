@@ -50,6 +50,7 @@ func newDocument() *huma.OpenAPI {
 			{Name: "users", Description: "People."},
 			{Name: "devices", Description: "Enrolled authenticators."},
 			{Name: "enrolments", Description: "How authenticators come."},
+			{Name: "invitations", Description: "Links for days that lead to an enrolment or a new password."},
 			{Name: "factors", Description: "The ways to answer without an authenticator."},
 			{Name: "applications", Description: "Relying parties and their keys."},
 			{Name: "policies", Description: "What sign-ins have to satisfy."},

@@ -76,13 +76,16 @@ func (h *Handler) createEnrolment(ctx context.Context, c *call, in newEnrolmentS
 	}
 	return makes(ctx, c, func(ctx context.Context) (account.Ticket, error) {
 		return h.c.Accounts.Enrol(ctx, c.by.Realm, c.user(), e)
-	}, func(t account.Ticket) (id string, out enrolmentShape, err error) {
-		out = enrolmentShape{
-			ID: t.ID, UserID: c.user(), State: mfa.EnrolmentInvited, URL: t.Link.Reveal(), ExpiresAt: instant(t.ExpiresAt),
-		}
-		out.QR, err = picture(c.query["qr"], out.URL)
-		return string(t.ID), out, err
-	})
+	}, c.showTicket)
+}
+
+// showTicket shows an enrolment that was begun.
+func (c *call) showTicket(t account.Ticket) (id string, out enrolmentShape, err error) {
+	out = enrolmentShape{
+		ID: t.ID, UserID: t.User, State: mfa.EnrolmentInvited, URL: t.Link.Reveal(), ExpiresAt: instant(t.ExpiresAt),
+	}
+	out.QR, err = picture(c.query["qr"], out.URL)
+	return string(t.ID), out, err
 }
 
 // enrolment reads one that the caller may know of: any for an administrator, else what a user asked

@@ -146,7 +146,7 @@ func newServer(t *testing.T) *server {
 	sealing, err := realm.NewSealing(ring, "node")
 	must(t, err)
 	s.accounts, err = account.New(account.Config{
-		Store: s.db, Challenges: challenges, Devices: devices, Factors: factors, Realms: realms, Policies: policies, Sealing: sealing, PublicURL: publicURL,
+		Store: s.db, Challenges: challenges, Devices: devices, Factors: factors, Users: users, Realms: realms, Policies: policies, Sealing: sealing, PublicURL: publicURL,
 	})
 	must(t, err)
 	caller := egress.New(egress.Config{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})

@@ -70,6 +70,8 @@ func New(c Config) (*Handler, error) {
 	h.challengeRoutes()
 	h.userRoutes()
 	h.deviceRoutes()
+	h.importRoutes()
+	h.invitationRoutes()
 	h.enrolmentRoutes()
 	h.factorRoutes()
 	h.applicationRoutes()

@@ -23,6 +23,7 @@ func TestEveryRoute(t *testing.T) {
 	s := newServer(t)
 	s.tourOfUsers()
 	s.tourOfChallenges()
+	s.tourOfInvitations()
 	s.tourOfFactors()
 	s.tourOfApplications()
 	s.tourOfTheRest()
@@ -273,13 +274,14 @@ func TestScopes(t *testing.T) {
 		ids    string
 	}{
 		{public, "getGrantKeys getRealmGrantKeys getDocument"},
-		{authenticate, "createChallenge getChallenge streamChallenges verifyChallenge cancelChallenge redeemChallenge getReceipt"},
-		{selfService, "createEnrolment getEnrolment confirmEnrolment cancelEnrolment liftReport"},
-		{administer, "createUser listUsers getUser updateUser deleteUser lockUser unlockUser setPassword listPrompts listBrowsers " +
+		{authenticate, "createChallenge getChallenge streamChallenges verifyChallenge cancelChallenge redeemChallenge getReceipt createFirstEnrolment"},
+		{selfService, "createEnrolment getEnrolment confirmEnrolment cancelEnrolment liftReport setPassword"},
+		{administer, "createUser listUsers getUser updateUser deleteUser lockUser unlockUser listPrompts listBrowsers " +
 			"forgetBrowser listDevices getDevice renameDevice revokeDevice settleDevice getFactors createTOTP confirmTOTP removeTOTP " +
 			"makeBackupCodes removeBackupCodes issueBypassCode revokeBypassCode createApplication listApplications getApplication " +
 			"updateApplication disableApplication enableApplication listKeys createKey rotateKey revokeKey listPolicies " +
-			"getCurrentPolicy getPolicy applyPolicy listEvents listRealms getCurrentRealm " +
+			"getCurrentPolicy getPolicy applyPolicy listEvents listRealms getCurrentRealm importUsers " +
+			"createInvitation createInvitations listInvitations getInvitation revokeInvitation resendInvitation " +
 			"createRealm getRealm updateRealm disableRealm enableRealm listSigningKeys rotateSigningKey getSeal reseal createWebhook listWebhooks getWebhook " +
 			"updateWebhook deleteWebhook rotateWebhookSecret pingWebhook listDeliveries getDelivery replayDelivery replayDead"},
 	} {

@@ -54,7 +54,8 @@ type userChangeShape struct {
 }
 
 type passwordShape struct {
-	Password secret.Value `json:"password" minLength:"1" maxLength:"1024" doc:"15 characters alone, 8 beside a second factor."`
+	Password  secret.Value `json:"password" minLength:"1" maxLength:"1024" doc:"15 characters alone, 8 beside a second factor."`
+	Challenge string       `json:"challenge,omitempty" maxLength:"64" doc:"Of this user, redeemed by this application at most 20 minutes ago, answered by a strong factor: the user changes it themselves. Required without the scope administer."`
 }
 
 type liftShape struct {
@@ -123,7 +124,8 @@ func (h *Handler) userRoutes() {
 	}, h.liftReport)
 	add(h, route{
 		id: "setPassword", method: http.MethodPut, path: "/v1/users/{id}/password", tag: tag, summary: "Set a user's password",
-		access: administer, codes: []mfa.Code{mfa.NotFound},
+		about:  "What began under the former one ends: live challenges, enrolments, known browsers, an invitation to reset it.",
+		access: selfService, codes: []mfa.Code{mfa.NotFound},
 	}, h.setPassword)
 	add(h, route{
 		id: "listPrompts", method: http.MethodGet, path: "/v1/users/{id}/prompts", tag: tag,
@@ -229,7 +231,14 @@ func (h *Handler) liftReport(ctx context.Context, c *call, in liftShape) (userSh
 }
 
 func (h *Handler) setPassword(ctx context.Context, c *call, in passwordShape) (nothing, error) {
-	return nothing{}, h.c.Accounts.SetPassword(ctx, c.by.Realm, c.user(), in.Password)
+	a := c.byAdministrator()
+	if in.Challenge != "" {
+		a.By, a.Challenge = mfa.ActorUser, mfa.ChallengeID(in.Challenge)
+		ctx = c.asUser(ctx)
+	} else if err := c.by.Require(application.Administer); err != nil {
+		return nothing{}, err
+	}
+	return nothing{}, h.c.Accounts.SetPassword(ctx, c.by.Realm, c.user(), a, in.Password)
 }
 
 func (h *Handler) listBrowsers(ctx context.Context, c *call, _ nothing) (list[browserShape], error) {

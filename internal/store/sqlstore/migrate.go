@@ -15,7 +15,7 @@ import (
 )
 
 // Version is the version of the schema that this program reads and writes.
-const Version = 8
+const Version = 9
 
 //go:embed migrations
 var migrations embed.FS

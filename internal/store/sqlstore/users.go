@@ -61,6 +61,12 @@ func named(realm mfa.RealmID, canonical string) scope {
 	return person(realm, mfa.UserID("name "+canonical))
 }
 
+// UserByExternalID implements store.Users.
+func (t *tx) UserByExternalID(realm mfa.RealmID, external string) (store.User, error) {
+	return one(t, userFields, `SELECT `+userColumns+` FROM users
+		WHERE realm = $1 AND external_id = $2 AND external_id <> ''`, realm, external)
+}
+
 // InsertUser implements store.Users. The user's own name is written whether or not it is among the
 // names.
 func (t *tx) InsertUser(u store.User, names []store.UserName) error {

@@ -111,6 +111,11 @@ func users(t *testing.T, s store.Store) {
 	equal(t, "UserByName", read(t, s, func(tx store.Tx) (store.User, error) { return tx.UserByName(realm, u.Name) }), u)
 	missing(t, s, func(tx store.Tx) (store.User, error) { return tx.User(realm, "usr_none") })
 	missing(t, s, func(tx store.Tx) (store.User, error) { return tx.UserByName(realm, "none") })
+	equal(t, "UserByExternalID", read(t, s, func(tx store.Tx) (store.User, error) {
+		return tx.UserByExternalID(realm, u.ExternalID)
+	}), u)
+	missing(t, s, func(tx store.Tx) (store.User, error) { return tx.UserByExternalID(newRealm(), u.ExternalID) })
+	missing(t, s, func(tx store.Tx) (store.User, error) { return tx.UserByExternalID(realm, "") })
 
 	changed := u
 	fill(&changed)

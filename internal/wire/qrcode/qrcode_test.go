@@ -1,4 +1,4 @@
-package rest
+package qrcode
 
 import (
 	"bytes"
@@ -38,7 +38,9 @@ func TestPictures(t *testing.T) {
 		"otpauth://totp/nod.example:jo?secret=" + strings.Repeat("A", 32) + "&issuer=nod.example",
 	} {
 		code, err := qr.Encode(text, qr.M, qr.Unicode)
-		must(t, err)
+		if err != nil {
+			t.Fatal(err)
+		}
 		n := code.Bounds().Dx()
 		want := drawn(n+2*quiet, func(x, y int) bool {
 			return image.Pt(x-quiet, y-quiet).In(code.Bounds()) && dark(code, x-quiet, y-quiet)
@@ -48,8 +50,10 @@ func TestPictures(t *testing.T) {
 			t.Fatalf("no finder pattern or no quiet zone:\n%s", want)
 		}
 
-		svg, err := picture("svg", text)
-		must(t, err)
+		svg, err := SVG(text)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if err := xml.Unmarshal([]byte(svg), new(struct{ XMLName xml.Name })); err != nil {
 			t.Error(err)
 		}
@@ -72,12 +76,18 @@ func TestPictures(t *testing.T) {
 			t.Errorf("SVG shows another code:\n%s", diff)
 		}
 
-		text64, err := picture("png", text)
-		must(t, err)
+		text64, err := PNG(text)
+		if err != nil {
+			t.Fatal(err)
+		}
 		raw, err := base64.StdEncoding.DecodeString(text64)
-		must(t, err)
+		if err != nil {
+			t.Fatal(err)
+		}
 		img, err := png.Decode(bytes.NewReader(raw))
-		must(t, err)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if diff := cmp.Diff(want, drawn(n+2*quiet, func(x, y int) bool { return dark(img, x*scale+scale/2, y*scale+scale/2) })); diff != "" {
 			t.Errorf("PNG shows another code:\n%s", diff)
 		}

@@ -1,4 +1,5 @@
-package rest
+// Package qrcode draws text as a QR code.
+package qrcode
 
 import (
 	"bytes"
@@ -17,23 +18,31 @@ const (
 	scale = 8 // pixels of a module in a PNG
 )
 
-func pictureParam() param {
-	return param{name: "qr", values: []string{"svg", "png"}, about: "Adds `qr`: the link as a picture."}
+// SVG gives the code as SVG text, which refers to nothing elsewhere. It returns an error for text
+// that is too long for a code.
+func SVG(text string) (string, error) {
+	code, err := encode(text)
+	if err != nil {
+		return "", err
+	}
+	return drawSVG(code), nil
 }
 
-// picture draws text as a QR code: SVG text, PNG in base64, or nothing for no form.
-func picture(form, text string) (string, error) {
-	if form == "" {
-		return "", nil
-	}
-	code, err := qr.Encode(text, qr.M, qr.Unicode)
+// PNG gives the code as a PNG in base64. It returns an error for text that is too long for a code.
+func PNG(text string) (string, error) {
+	code, err := encode(text)
 	if err != nil {
-		return "", fmt.Errorf("draw QR code: %w", err)
-	}
-	if form == "svg" {
-		return drawSVG(code), nil
+		return "", err
 	}
 	return drawPNG(code)
+}
+
+func encode(text string) (image.Image, error) {
+	code, err := qr.Encode(text, qr.M, qr.Unicode)
+	if err != nil {
+		return nil, fmt.Errorf("draw QR code: %w", err)
+	}
+	return code, nil
 }
 
 // dark tells whether the module at x, y of a code drawn by boombuler is dark.
