@@ -27,6 +27,7 @@ func years(ctx context.Context, args []string) error {
 	y := compared{}
 	f := c.flags("bench year")
 	f.IntVar(&y.past, "n", 10_000_000, "sign-ins of the year")
+	f.DurationVar(&y.kept, "keep-challenges", 365*24*time.Hour, "how long challenges are kept; the built-in policy has 2160h. Events stay")
 	f.IntVar(&y.people, "people", 2000, "people who signed in")
 	f.IntVar(&y.n, "round-trips", 4000, "round trips of one repetition")
 	f.IntVar(&y.reps, "repetitions", 5, "repetitions, the two databases in turn")
@@ -37,7 +38,7 @@ func years(ctx context.Context, args []string) error {
 	if c.quick {
 		y.past, y.people, y.n, y.reps, y.flight = 500, 20, 100, 1, 8
 	}
-	if y.past < 1 || y.people < y.flight || y.n < 1 || y.reps < 1 || y.flight < 1 {
+	if y.past < 1 || y.kept < 0 || y.people < y.flight || y.n < 1 || y.reps < 1 || y.flight < 1 {
 		return errors.New("numbers must be positive, and there must be people for all in flight")
 	}
 	p, err := c.open(ctx)
@@ -54,7 +55,10 @@ func years(ctx context.Context, args []string) error {
 }
 
 // compared are the settings of a comparison.
-type compared struct{ past, people, n, reps, flight int }
+type compared struct {
+	past, people, n, reps, flight int
+	kept                          time.Duration
+}
 
 func (y compared) store(ctx context.Context, p *place, store string) error {
 	empty, app, devices, err := y.begin(ctx, p, store)
@@ -160,12 +164,13 @@ func (y compared) fill(ctx context.Context, p *place, o node.Options) error {
 	if o.DSN != "" {
 		where = p.pg.Data
 	}
-	free, err := machine.Free(where)
+	space := func() (int64, error) { return machine.Free(where) }
+	free, err := space()
 	if err != nil {
 		return err
 	}
 	say("%d sign-ins of a year", y.past)
-	plan := year.Plan{N: y.past, Over: 365 * 24 * time.Hour, Name: "person0", Free: free, Say: say}
+	plan := year.Plan{N: y.past, Over: 365 * 24 * time.Hour, Keep: y.kept, Name: "person0", Free: space, Say: say}
 	start := time.Now()
 	if o.DSN == "" {
 		db, err := year.OpenSQLite(ctx, filepath.Join(o.Dir, "nod.db"))
@@ -184,7 +189,7 @@ func (y compared) fill(ctx context.Context, p *place, o node.Options) error {
 			return err
 		}
 	}
-	left, err := machine.Free(where)
+	left, err := space()
 	say("filled in %v; the database takes %d MiB more of the disk", time.Since(start).Round(time.Second), (free-left)>>20)
 	return err
 }

@@ -13,15 +13,21 @@ import (
 	"time"
 )
 
-// batch is how many sign-ins are written at a time.
-const batch = 10_000
+const (
+	challenges = "challenges" // the table of sign-ins themselves
+	// batch is how many sign-ins are written at a time.
+	batch = 10_000
+	// indexes is the share that indexes and sorting them take besides.
+	indexes = .6
+)
 
 // Plan says what is written.
 type Plan struct {
-	N    int           // sign-ins
-	Over time.Duration // the time until now that they are spread over
-	Name string        // the user of the one sign-in to copy, who has had no other
-	Free int64         // bytes that the disk has; 0 if nobody asks
+	N    int                   // sign-ins
+	Over time.Duration         // the time until now that they are spread over
+	Keep time.Duration         // how long challenges are kept; what else a sign-in leaves stays for good
+	Name string                // the user of the one sign-in to copy, who has had no other
+	Free func() (int64, error) // bytes that the disk has left
 	Say  func(format string, args ...any)
 }
 
@@ -69,6 +75,9 @@ func Fill(ctx context.Context, db Database, p Plan) error {
 	for at := 0; at < p.N; at += batch {
 		n := min(batch, p.N-at)
 		for _, c := range g.copies {
+			if c.table == challenges && g.before(at+n) > p.Keep {
+				continue
+			}
 			err := db.write(ctx, c.table, c.columns, n*len(c.rows), func(i int) []any {
 				return g.row(c, at+i/len(c.rows), i%len(c.rows))
 			})
@@ -84,8 +93,7 @@ func Fill(ctx context.Context, db Database, p Plan) error {
 	return db.finish(ctx)
 }
 
-// check tells how far it is, and stops before the disk is full. Indexes take as much again, and so
-// does sorting them.
+// check tells how far it is, and stops before the disk is full.
 func (g *generator) check(ctx context.Context, db Database, before int64, done int, start time.Time) error {
 	if done%(50*batch) != 0 && done != batch && done != g.plan.N {
 		return nil
@@ -95,12 +103,13 @@ func (g *generator) check(ctx context.Context, db Database, before int64, done i
 		return err
 	}
 	each := float64(size-before) / float64(done)
-	need := int64(2 * each * float64(g.plan.N))
+	need := int64(each * (float64(g.plan.N-done) + indexes*float64(g.plan.N)))
 	g.plan.Say("%d sign-ins in %v, %.0f bytes each before indexes", done, time.Since(start).Round(time.Second), each)
-	if g.plan.Free > 0 && need > g.plan.Free {
-		return fmt.Errorf("the disk has %d MiB, and %d sign-ins need some %d", g.plan.Free>>20, g.plan.N, need>>20)
+	free, err := g.plan.Free()
+	if err == nil && need > free {
+		return fmt.Errorf("the disk has %d MiB left, and the sign-ins that are missing need some %d with their indexes", free>>20, need>>20)
 	}
-	return nil
+	return err
 }
 
 // generator makes rows.
@@ -143,9 +152,9 @@ func learn(ctx context.Context, db Database, p Plan) (*generator, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, t := range append([]string{"challenges"}, tables...) {
+	for _, t := range append([]string{challenges}, tables...) {
 		column := "challenge_id"
-		if t == "challenges" {
+		if t == challenges {
 			column = "id"
 		}
 		columns, rows, err := db.rows(ctx, t, column, g.id)
@@ -162,10 +171,13 @@ func learn(ctx context.Context, db Database, p Plan) (*generator, error) {
 	return g, nil
 }
 
+// before is how long before now sign-in n was.
+func (g *generator) before(n int) time.Duration { return g.plan.Over - time.Duration(n)*g.ago }
+
 // row is row r of sign-in n.
 func (g *generator) row(c copied, n, r int) []any {
 	who := g.people[int(mix(uint64(n))%uint64(len(g.people)))] //nolint:gosec // neither is negative
-	shift := -(g.plan.Over - time.Duration(n)*g.ago).Microseconds()
+	shift := -g.before(n).Microseconds()
 	out := make([]any, len(c.columns))
 	for i, v := range c.rows[r] {
 		switch x := v.(type) {
