@@ -23,6 +23,7 @@ import (
 type node struct {
 	t      testing.TB
 	url    string
+	ops    string // operations listener, "" without one
 	admin  string // administration key
 	dir    string
 	offset *atomic.Int64 // nanoseconds added to the clock
@@ -39,6 +40,7 @@ type nodeOptions struct {
 
 	authenticator string // origin of its web app
 	config        func(*server.Config)
+	log           io.Writer // shown if nil and NOD_TEST_LOG is set
 }
 
 // start runs a server until the test ends.
@@ -71,8 +73,11 @@ func startUntil(t testing.TB, o nodeOptions) (*node, func()) {
 	if o.config != nil {
 		o.config(&c)
 	}
+	if o.log == nil {
+		o.log = logBuffer{}
+	}
 	s, err := server.New(t.Context(), c, server.Options{
-		Log: logBuffer{}, Offset: func() time.Duration { return time.Duration(o.offset.Load()) }, Heard: o.heard, Store: o.store,
+		Log: o.log, Offset: func() time.Duration { return time.Duration(o.offset.Load()) }, Heard: o.heard, Store: o.store,
 	})
 	if err != nil {
 		t.Fatalf("start server: %v", err)
@@ -80,7 +85,7 @@ func startUntil(t testing.TB, o nodeOptions) (*node, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	n := &node{t: t, url: s.LocalURL(), dir: o.dir, offset: o.offset}
+	n := &node{t: t, url: s.LocalURL(), ops: s.OperationsURL(), dir: o.dir, offset: o.offset}
 	if key, err := os.ReadFile(filepath.Join(o.dir, "admin.key")); err == nil {
 		n.admin = strings.TrimSpace(string(key))
 	}
@@ -239,6 +244,20 @@ func (n *node) noGrant(key, id string) {
 	if a := n.redeem(key, id); a.status == http.StatusOK {
 		n.t.Fatalf("a grant was given: %s", a.body)
 	}
+}
+
+// get reads an address that asks for no credential.
+func (n *node) get(t testing.TB, url string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(a.want(t, http.StatusOK).body)
 }
 
 // between gives what stands between two texts.

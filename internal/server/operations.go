@@ -52,7 +52,7 @@ func (o Operations) check() error {
 }
 
 func (t Tracing) check() error {
-	if t.Sample < 0 || t.Sample > 1 || t.Sample != t.Sample { //nolint:staticcheck // not-a-number is not itself
+	if share := t.Sample >= 0 && t.Sample <= 1; !share { // which not-a-number is not
 		return errors.New("tracing.sample: a share is 0 to 1")
 	}
 	if t.Endpoint == "" {
@@ -95,7 +95,15 @@ func version() string {
 
 // readings is what the figures read of the parts.
 func (s *Server) readings(p parts) telemetry.Readings {
+	var certificate func() (time.Time, bool)
+	if s.certificates != nil {
+		certificate = func() (time.Time, bool) {
+			at := s.certificates.State().NotAfter
+			return at, !at.IsZero()
+		}
+	}
 	return telemetry.Readings{
+		Certificate: certificate,
 		Waiters: func() telemetry.Waiters {
 			n := s.hub.WaitingBy()
 			w := telemetry.Waiters{Applications: n["c"], Devices: n["u"], Streams: n["a"]}

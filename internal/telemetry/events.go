@@ -29,7 +29,6 @@ type kind struct {
 
 	moves   map[move]prometheus.Counter // of a transition
 	decided prometheus.Observer         // of a decision
-	wrong   prometheus.Counter
 }
 
 // move is what is told apart in a transition of a challenge. By is the match of a push, or the method.

@@ -93,13 +93,16 @@ func (s *seenStore) Update(ctx context.Context, fn func(store.Tx) error) error {
 	ctx, end := s.t.Span(ctx, "store.update")
 	var last *seenTx
 	err := s.Store.Update(ctx, func(tx store.Tx) error {
-		last = newSeenTx(tx)
+		last = newSeenTx(tx, s.t.outbox)
 		return fn(last)
 	})
 	end(err)
 	s.t.stores.total[updated][outcome(err)].Inc()
 	if err == nil && last != nil {
 		s.t.audit.count(last, s.t.traceOf(ctx))
+		for _, c := range last.more {
+			c.Inc()
+		}
 	}
 	return err
 }
@@ -109,14 +112,16 @@ type seenTx struct {
 	store.Tx
 	events     []written
 	challenges []put
+	outbox     *outbox
+	more       []prometheus.Counter // each for something that was written
 
 	// Most transactions write no more than this, and so need no other room.
 	someEvents   [2]written
 	oneChallenge [1]put
 }
 
-func newSeenTx(tx store.Tx) *seenTx {
-	t := &seenTx{Tx: tx}
+func newSeenTx(tx store.Tx, o *outbox) *seenTx {
+	t := &seenTx{Tx: tx, outbox: o}
 	t.events, t.challenges = t.someEvents[:0], t.oneChallenge[:0]
 	return t
 }

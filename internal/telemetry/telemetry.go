@@ -36,6 +36,7 @@ type Telemetry struct {
 	http   *requests
 	stores *transactions
 	audit  *events
+	outbox *outbox
 	Bus    *Bus
 	Feeds  *Feeds
 	tidy   *housekeeping
@@ -61,6 +62,7 @@ func New(c Config) (*Telemetry, error) {
 	t.http = newRequests(t.registry)
 	t.stores = newTransactions(t.registry)
 	t.audit = newEvents(t.registry)
+	t.outbox = newOutbox(t.registry)
 	t.Bus = newBus(t.registry)
 	t.Feeds = newFeeds(t.registry)
 	t.tidy = newHousekeeping(t.registry)

@@ -195,6 +195,13 @@ func TestCounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	err = st.Update(t.Context(), func(tx store.Tx) error {
+		d := store.Delivery{Realm: "r", ID: "dlv_1", Kind: "webhook", Target: "whk_1", Payload: []byte("{}"), State: store.DeliveryPending}
+		return errors.Join(tx.InsertDelivery(d), tx.InsertAttempt(store.Attempt{Realm: "r", Delivery: d.ID, Number: 1, Outcome: "temporary"}))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := st.View(t.Context(), func(store.Tx) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +217,9 @@ func TestCounts(t *testing.T) {
 		`nod_challenge_transitions_total{by="scan",provenance="stranger",to="approved"} 1.0`,
 		`nod_challenge_decision_duration_seconds_bucket{result="approved",le="5.0"} 0`,
 		`nod_challenge_decision_duration_seconds_bucket{result="approved",le="20.0"} 1`,
-		`nod_store_transactions_total{kind="update",result="done"} 7.0`,
+		`nod_deliveries_created_total 1.0`,
+		`nod_delivery_attempts_total{outcome="temporary"} 1.0`,
+		`nod_store_transactions_total{kind="update",result="done"} 8.0`,
 		`nod_store_transactions_total{kind="update",result="refused"} 1.0`,
 		`nod_store_transactions_total{kind="view",result="done"} 1.0`,
 	)

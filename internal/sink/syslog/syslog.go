@@ -158,10 +158,16 @@ func (s *Sink) message(e store.Event, line []byte) syslog.Message {
 		ID: e.Kind, DataID: s.data, Text: string(line),
 	}
 	for _, p := range []syslog.Param{
-		{Name: "id", Value: string(e.ID)}, {Name: "realm", Value: string(e.Realm)}, {Name: "user", Value: string(e.User)},
-		{Name: "application", Value: string(e.Application)}, {Name: "device", Value: string(e.Device)},
-		{Name: "challenge", Value: string(e.Challenge)}, {Name: "actor", Value: string(e.Actor)}, {Name: "by", Value: e.By},
-		{Name: "address", Value: e.Address}, {Name: "request_id", Value: e.Request},
+		{Name: "id", Value: string(e.ID)},
+		{Name: "realm", Value: string(e.Realm)},
+		{Name: "user", Value: string(e.User)},
+		{Name: "application", Value: string(e.Application)},
+		{Name: "device", Value: string(e.Device)},
+		{Name: "challenge", Value: string(e.Challenge)},
+		{Name: "actor", Value: string(e.Actor)},
+		{Name: "by", Value: e.By},
+		{Name: "address", Value: e.Address},
+		{Name: "request_id", Value: e.Request},
 	} {
 		if p.Value != "" {
 			m.Data = append(m.Data, p)
