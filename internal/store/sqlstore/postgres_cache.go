@@ -15,8 +15,8 @@ type postgresStamps struct {
 	none    bool           // something of everybody was touched
 }
 
-func newPostgresStamps(house_ int64) *postgresStamps {
-	return &postgresStamps{known: map[scope]int64{house: house_}, touched: make(map[scope]bool)}
+func newPostgresStamps(stamp int64) *postgresStamps {
+	return &postgresStamps{known: map[scope]int64{house: stamp}, touched: make(map[scope]bool)}
 }
 
 func (p *postgresStamps) stamp(t *tx, s scope) (edition, bool, error) {
