@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -166,33 +165,30 @@ func (r *postgresReading) together(places []int64) ([]int64, mfa.Instant, error)
 	return got[:len(places)], at, nil
 }
 
-func (r *postgresReading) begin() error {
-	if r.begun {
-		return nil
-	}
-	var text strings.Builder
-	text.WriteString(beginReading + `; SELECT place, stamp FROM cache_stamps WHERE place IN (0`)
+// begin sends BEGIN, asks for the stamps that are known already, and runs the first statement, all in
+// one message.
+func (r *postgresReading) begin(text string, args []any, row func(scan func(...any) error) error) error {
+	places := make([]int64, 0, len(r.stamps.known))
 	for s := range r.stamps.known {
-		fmt.Fprintf(&text, ", %d", s)
+		places = append(places, int64(s))
 	}
-	text.WriteString(`)`)
+	b := new(pgx.Batch)
+	b.Queue(beginReading)
+	b.Queue(`SELECT place, stamp FROM cache_stamps WHERE place = ANY($1::int[])`, places).Query(func(rows pgx.Rows) error {
+		var place, stamp int64
+		_, err := pgx.ForEachRow(rows, []any{&place, &stamp}, func() error {
+			if r.stamps.known[scope(place)] != stamp {
+				return errChanged
+			}
+			return nil
+		})
+		return err
+	})
+	b.Queue(text, args...).Query(func(rows pgx.Rows) error { return eachRow(rows, row) })
 	ctx, cancel := patience()
 	defer cancel()
-	results, err := r.conn.PgConn().Exec(ctx, text.String()).ReadAll()
-	if err != nil {
-		return r.explain(err)
-	}
 	r.begun = true
-	for _, row := range results[len(results)-1].Rows {
-		place, err := strconv.Atoi(string(row[0]))
-		if err != nil {
-			return err
-		}
-		if was, ok := r.stamps.known[scope(place)]; ok && strconv.FormatInt(was, 10) != string(row[1]) {
-			return errChanged
-		}
-	}
-	return nil
+	return r.explain(r.conn.SendBatch(ctx, b).Close())
 }
 
 func (r *postgresReading) end() {
@@ -201,18 +197,15 @@ func (r *postgresReading) end() {
 	}
 }
 
-func (r *postgresReading) exec(text string, args []any) (int64, error) {
-	if err := r.begin(); err != nil {
-		return 0, err
-	}
-	return r.postgresSession.exec(text, args)
+func (*postgresReading) exec(string, []any) (int64, error) {
+	return 0, errViewing
 }
 
 func (r *postgresReading) query(text string, args []any, row func(scan func(...any) error) error) error {
-	if err := r.begin(); err != nil {
-		return err
+	if r.begun {
+		return r.postgresSession.query(text, args, row)
 	}
-	return r.postgresSession.query(text, args, row)
+	return r.begin(text, args, row)
 }
 
 // acquire takes a connection from the pool.
@@ -348,12 +341,16 @@ func (s postgresSession) query(text string, args []any, row func(scan func(...an
 		return s.explain(err)
 	}
 	defer rows.Close()
+	return s.explain(eachRow(rows, row))
+}
+
+func eachRow(rows pgx.Rows, row func(scan func(...any) error) error) error {
 	for rows.Next() {
 		if err := row(rows.Scan); err != nil {
 			return err
 		}
 	}
-	return s.explain(rows.Err())
+	return rows.Err()
 }
 
 // now sends several statements at once, of which the last one asks for the time.
