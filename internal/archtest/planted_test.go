@@ -105,7 +105,7 @@ func TestPlantedBreach(t *testing.T) {
 			name: "adapter uses another contract", file: "internal/store/sqlstore/bad.go",
 			src: `package sqlstore; import "example.org/m/internal/bus"`,
 			want: "imports example.org/m/internal/bus: of this module internal/store/sqlstore imports internal/store, " +
-				"internal/mfa, internal/wire/..., internal/secret, internal/disk, internal/lifecycle, protocol",
+				"internal/mfa, internal/wire/..., internal/secret, internal/disk, internal/checkup, internal/lifecycle, protocol",
 		},
 		{
 			name: "support of tests in the product", file: "internal/user/bad.go",

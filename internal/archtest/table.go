@@ -23,6 +23,7 @@ var table = []Rule{
 	{Package: "internal/wire/..."},
 	{Package: "internal/secret"},
 	{Package: "internal/disk"},
+	{Package: "internal/checkup"},
 	{Package: "internal/lifecycle"},
 	{
 		Package:  "protocol",
@@ -57,6 +58,7 @@ var table = []Rule{
 	{Package: "internal/replay", Floor: 2},
 	{Package: "internal/certificate", Floor: 2, By: []string{"internal/server"}, May: Call},
 	{Package: "internal/deliver", Floor: 2},
+	{Package: "internal/doctor", Floor: 2, By: []string{"internal/server"}, May: Call},
 
 	{
 		Package: "internal/store/sqlstore", Floor: 2, By: []string{"internal/server"},
@@ -124,7 +126,7 @@ var table = []Rule{
 
 var (
 	// ground is floor 0, for adapters: they know their contract and the words, no service.
-	ground = []string{"internal/mfa", "internal/wire/...", "internal/secret", "internal/disk", "internal/lifecycle", "protocol"}
+	ground = []string{"internal/mfa", "internal/wire/...", "internal/secret", "internal/disk", "internal/checkup", "internal/lifecycle", "protocol"}
 
 	// behindServices is what a front reaches only through a service.
 	behindServices = []string{"internal/store/...", "internal/bus/..."}

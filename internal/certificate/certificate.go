@@ -36,9 +36,9 @@ func (s State) Ready(now time.Time) error {
 	return nil
 }
 
-// soon says whether a certificate should have been replaced by now. Short-lived ones have the last
+// Soon says whether a certificate should have been replaced by now. Short-lived ones have the last
 // sixth of their life.
-func soon(leaf *x509.Certificate, now time.Time) bool {
+func Soon(leaf *x509.Certificate, now time.Time) bool {
 	return leaf.NotAfter.Sub(now) < min(warnBefore, leaf.NotAfter.Sub(leaf.NotBefore)/6)
 }
 

@@ -117,7 +117,7 @@ func (f *Files) refuse(ctx context.Context, seen [2]os.FileInfo, err error) {
 
 // warn says once a day that the certificate ends soon.
 func (f *Files) warn(ctx context.Context, now time.Time) {
-	if leaf := f.pair.Leaf; soon(leaf, now) && now.Sub(f.warned) >= 24*time.Hour {
+	if leaf := f.pair.Leaf; Soon(leaf, now) && now.Sub(f.warned) >= 24*time.Hour {
 		f.warned = now
 		f.c.Logger.WarnContext(ctx, "certificate expires soon, replace its files", slog.String("file", f.c.CertFile), slog.Time("expires", leaf.NotAfter))
 	}

@@ -245,7 +245,7 @@ func (i *Issued) warn(ctx context.Context, host string) {
 	i.mu.RLock()
 	cert := i.certs[host]
 	i.mu.RUnlock()
-	if now := i.c.Now(); cert != nil && soon(cert.Leaf, now) && now.Sub(i.warned[host]) >= 24*time.Hour {
+	if now := i.c.Now(); cert != nil && Soon(cert.Leaf, now) && now.Sub(i.warned[host]) >= 24*time.Hour {
 		i.warned[host] = now
 		i.c.Logger.WarnContext(ctx, "certificate expires soon and was not renewed", slog.String("host", host),
 			slog.Time("expires", cert.Leaf.NotAfter), slog.String("reason", i.orders.reason(host)))

@@ -54,6 +54,7 @@ type grammar struct {
 	Backup        backupCmd        `cmd:"" group:"run" help:"Backups of a SQLite installation."`
 	Restore       restoreCmd       `cmd:"" group:"run" help:"Put a backup back."`
 	Migrate       migrateCmd       `cmd:"" group:"run" help:"Bring the database to this program's schema."`
+	Doctor        doctorCmd        `cmd:"" group:"run" help:"Look for what is wrong with a server, and say what to do."`
 	Config        configCmd        `cmd:"" group:"run" help:"Check and show the configuration."`
 	Version       versionCmd       `cmd:"" group:"run" help:"Say which version this is."`
 	Completion    completionCmd    `cmd:"" group:"run" help:"Print the completion script for a shell."`
