@@ -10,5 +10,5 @@ func openFiles() (uint64, bool) {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
 		return 0, false
 	}
-	return uint64(l.Max), true //nolint:gosec,unconvert // is signed on some systems
+	return uint64(l.Max), true
 }

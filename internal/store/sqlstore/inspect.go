@@ -98,7 +98,7 @@ func judgeLog(path string) checkup.Check {
 
 func quickCheck(t *tx) checkup.Check {
 	var found string
-	err := t.read(`SELECT quick_check FROM pragma_quick_check(1)`, nil, func(scan func(...any) error) error { return scan(&found) })
+	err := t.read(`SELECT quick_check FROM pragma_quick_check LIMIT 1`, nil, func(scan func(...any) error) error { return scan(&found) })
 	if err != nil || found != "ok" {
 		return checkup.Bad(checkContent, "stop the server, keep a copy of the files, and restore a backup", "damaged: %s %v", found, err)
 	}
@@ -160,11 +160,7 @@ func inspectPostgres(ctx context.Context, c Config, read func(store.Tx) error) [
 	if err != nil {
 		return append(all, asked(err)...)
 	}
-	if off := apart(now.Time(), time.Now()); off > clockGap {
-		all = append(all, checkup.Bad(checkClock, "set both clocks right by NTP", "%s away from this machine's", off.Round(time.Millisecond)))
-	} else {
-		all = append(all, checkup.Good(checkClock, "that of this machine"))
-	}
+	all = append(all, judgeClock(now, time.Now()))
 	var version *int64
 	if err := conn.QueryRow(ctx, `SELECT CASE WHEN to_regclass('goose_db_version') IS NULL THEN 0 ELSE 1 END::bigint`).Scan(&version); err != nil {
 		return append(all, asked(err)...)
@@ -179,6 +175,13 @@ func inspectPostgres(ctx context.Context, c Config, read func(store.Tx) error) [
 		all = append(all, asked(read(&tx{session: at, ctx: ctx, now: now.Add(c.Offset()), viewing: true}))...)
 	}
 	return all
+}
+
+func judgeClock(there mfa.Instant, here time.Time) checkup.Check {
+	if off := apart(there.Time(), here); off > clockGap {
+		return checkup.Bad(checkClock, "set both clocks right by NTP", "%s away from this machine's", off.Round(time.Millisecond))
+	}
+	return checkup.Good(checkClock, "that of this machine")
 }
 
 // facts are the settings of a PostgreSQL server that nod depends on.
