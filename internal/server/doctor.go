@@ -149,8 +149,36 @@ func (x *examiner) database(ctx context.Context) {
 		if err := x.sealed(tx); err != nil {
 			return err
 		}
+		if err := x.backup(tx); err != nil {
+			return err
+		}
 		return x.orders(tx)
 	})...)
+}
+
+// oldBackup is from when a backup is too old to be the last one.
+const oldBackup = 7 * 24 * time.Hour
+
+// backup says how old the last backup is. Those of PostgreSQL's own tools are not known here.
+func (x *examiner) backup(tx store.Tx) error {
+	const name, advice = "backup", "make one every day: docs/backup.md"
+	text, err := tx.Setting(store.SettingBackup)
+	if errors.Is(err, store.ErrNotFound) {
+		if !x.c.postgres() {
+			x.add(checkup.Doubt(name, advice, "none was made with nod backup"))
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if age := x.now().Sub(at); err != nil || age > oldBackup {
+		x.add(checkup.Doubt(name, advice, "the last one was made at %s", text))
+		return nil
+	}
+	x.add(checkup.Good(name, "the last one was made at %s", text))
+	return nil
 }
 
 // sealed opens what only this installation's sealing key opens.

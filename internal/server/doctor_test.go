@@ -55,10 +55,18 @@ func TestExamine(t *testing.T) {
 		t.Error("it made the data directory")
 	}
 
-	_, stop := serving(t, c)
+	s, stop := serving(t, c)
+	found(t, Examine(t.Context(), c, Examination{}), "backup", checkup.Warn, "none")
+	for age, status := range map[time.Duration]checkup.Status{8 * 24 * time.Hour: checkup.Warn, time.Hour: checkup.OK} {
+		at := time.Now().Add(-age).UTC().Format(time.RFC3339)
+		if err := s.store.Update(t.Context(), func(tx store.Tx) error { return tx.PutSetting(store.SettingBackup, at) }); err != nil {
+			t.Fatal(err)
+		}
+		found(t, Examine(t.Context(), c, Examination{}), "backup", status, at)
+	}
 	all = Examine(t.Context(), c, Examination{Deep: true})
 	for _, check := range all {
-		if check.Status == checkup.Fail || check.Status == checkup.Warn && !strings.HasPrefix(check.Name, "disk") {
+		if check.Status == checkup.Fail || check.Status == checkup.Warn && !strings.HasPrefix(check.Name, "disk") && check.Name != "backup" {
 			t.Errorf("while it runs: %+v", check)
 		}
 	}
