@@ -46,7 +46,10 @@ func newTenant(n *node) *tenant {
 	n.approve(x.app, x.device, done)
 	totp := n.call(n.admin, "POST", "/v1/users/"+user+"/factors/totp", obj{}).want(t, 201)
 	enrolment := n.call(n.admin, "POST", "/v1/users/"+user+"/enrolments", obj{}).want(t, 201)
+	invitation := n.call(n.admin, "POST", "/v1/users/"+n.user("guest")+"/invitations", obj{}).want(t, 201)
+	_, text, _ := strings.Cut(invitation.get("url"), "#")
 	x.ids = map[string]string{
+		"invitation": invitation.get("id"), "secret": text,
 		"user": user, "application": made.get("application.id"), "key": made.get("key.id"), "device": x.device.id,
 		"enrolment": enrolment.get("id"), "factor": totp.get("id"), "redeemed": done.get("id"),
 		"challenge": n.challenge(x.app, "jo").get("id"), "browser": secret.Base64(32), "version": "2",
@@ -54,15 +57,25 @@ func newTenant(n *node) *tenant {
 	return x
 }
 
+// webhook gives the tenant a webhook that nobody answers, and a delivery.
+func (x *tenant) webhook() {
+	x.n.t.Helper()
+	hook := x.n.call(x.n.admin, "POST", "/v1/webhooks", obj{"url": "https://127.0.0.1:9/", "events": []string{"user.deleted"}}).want(x.n.t, 201)
+	x.ids["webhook"] = hook.get("id")
+	x.ids["delivery"] = x.n.call(x.n.admin, "POST", "/v1/webhooks/"+hook.get("id")+"/ping", nil).want(x.n.t, 202).get("id")
+}
+
 // random is an id of the same form that nothing has.
 func random(kind string) string {
 	prefix := map[string]string{
 		"user": "usr_", "application": "app_", "key": "key_", "device": "dev_", "enrolment": "enr_", "factor": "totp_",
-		"challenge": "ch_", "redeemed": "ch_",
+		"challenge": "ch_", "redeemed": "ch_", "webhook": "whk_", "delivery": "dlv_", "invitation": "inv_",
 	}
 	switch kind {
 	case "browser":
 		return secret.Base64(32)
+	case "secret":
+		return secret.Base64(16)
 	case "version":
 		return "77"
 	case "realm":
@@ -76,6 +89,8 @@ var kinds = map[string]string{
 	"applications/{id}": "application", "keys/{key}": "key", "challenges/{id}": "challenge", "devices/{id}": "device",
 	"enrolments/{id}": "enrolment", "users/{id}": "user", "browsers/{thumbprint}": "browser", "totp/{factor}": "factor",
 	"policies/{version}": "version", "realms/{realm}": "realm", "keys/{purpose}": "", "r/{realm}": "",
+	"webhooks/{id}": "webhook", "deliveries/{delivery}": "delivery",
+	"invitations/{id}": "invitation",
 }
 
 // bodies are good ones, where none is not good: else a request is refused before anybody looks for
@@ -86,6 +101,7 @@ var bodies = map[string]obj{
 	"updateUser": {"groups": []string{"mine"}}, "issueBypassCode": {"reason": "lost"}, "confirmTOTP": {"code": "123456"},
 	"setPassword": {"password": "correct horse battery staple"}, "updateRealm": {"hosts": []string{}},
 	"createEnrolment": {}, "createTOTP": {}, "createKey": {}, "rotateKey": {}, "liftReport": {},
+	"updateWebhook": {"description": "mine"}, "replayDead": {},
 }
 
 // named are the ids that bodies and queries name: route, what is asked with an id, and its kind. {user}
@@ -101,6 +117,17 @@ var named = []struct {
 	{"listEvents", "GET", "/v1/events?application=", "application", nil},
 	{"listEvents", "GET", "/v1/events?device=", "device", nil},
 	{"listEvents", "GET", "/v1/events?challenge=", "challenge", nil},
+	{"listInvitations", "GET", "/v1/invitations?user=", "user", nil},
+	{"createInvitations", "POST", "/v1/invitations", "user", func(id string) any { return obj{"users": []string{id}} }},
+	{"setPassword", "PUT", "/v1/users/{user}/password", "redeemed", func(id string) any {
+		return obj{"challenge": id, "password": "correct horse battery staple"}
+	}},
+	{"createFirstEnrolment", "POST", "/v1/enrolments", "user", func(id string) any {
+		return obj{"user": obj{"id": id}, "first_factor": "asserted"}
+	}},
+	{"createFirstEnrolment", "POST", "/v1/enrolments", "secret", func(id string) any {
+		return obj{"user": obj{"name": "guest"}, "first_factor": "asserted", "invitation": id}
+	}},
 	// The last, since the record of one realm names what its own applications ask for.
 	{"createChallenge", "POST", "/v1/challenges", "user", func(id string) any {
 		return obj{"user": obj{"id": id}, "kind": "login", "first_factor": "asserted"}
@@ -111,7 +138,7 @@ var named = []struct {
 var plainMembers = strings.Fields(`icon_sha256 name scopes username_form expires_at grace_seconds context details first_factor kind match
 	min_bits nonce password reason code method restore emergency document dry_run expect_version hosts aliases external_id groups owner
 	by uses valid_for_seconds lost algorithm digits period limit cursor wait state qr since until order prefix enrolled all display_name
-	url events description enabled email send valid_for source rows csv format`)
+	url events description expires_in fresh purpose set_password people enabled email send valid_for source rows csv format`)
 
 type operation struct {
 	id, method, path string
@@ -182,8 +209,10 @@ var requestID = regexp.MustCompile(`,?"request_id":"[^"]*"`)
 // the answer is that to an id which nothing has. An operation whose ids have no rule here fails it.
 func TestRealmsOnEveryRoute(t *testing.T) {
 	t.Parallel()
-	n := start(t, nodeOptions{})
+	n := start(t, nodeOptions{config: outbound})
 	one, two := newTenant(n.in("one")), newTenant(n.in("two"))
+	one.webhook()
+	two.webhook()
 	two.ids["realm"] = "two"
 	two.n.call(two.n.admin, "PUT", "/v1/policies/current", obj{"document": "decide_by: 300s\nmin_bits: 20\n"}).want(t, 200) // its version 2
 	walked := 0
