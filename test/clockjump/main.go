@@ -51,7 +51,7 @@ func main() {
 }
 
 func run(file string, args []string) (int, error) {
-	runtime.LockOSThread()                    // the tracer is a thread
+	runtime.LockOSThread()                                                 // the tracer is a thread
 	cmd := exec.CommandContext(context.Background(), args[0], args[1:]...) //nolint:gosec // what it is for
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
