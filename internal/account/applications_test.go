@@ -1,6 +1,7 @@
 package account_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -251,4 +252,25 @@ func TestBootstrap(t *testing.T) {
 	if made {
 		t.Error("a second key was made")
 	}
+}
+
+// TestInvitationsOfADisabledRealm holds that a link of a disabled realm is as one that nobody has.
+func TestInvitationsOfADisabledRealm(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	_, err := w.s.CreateRealm(w.ctx, "shop", nil)
+	must(t, err)
+	u, err := w.s.CreateUser(w.ctx, "shop", account.NewUser{Name: "jo"})
+	must(t, err)
+	made, err := w.s.Invite(w.ctx, "shop", u.ID, account.Invite{})
+	must(t, err)
+	_, text, _ := strings.Cut(made.Link.Reveal(), "#")
+	_, err = w.s.OpenInvitation(w.ctx, secret.New(text))
+	must(t, err)
+	must(t, w.s.DisableRealm(w.ctx, "shop"))
+	_, err = w.s.OpenInvitation(w.ctx, secret.New(text))
+	wants(t, err, mfa.NotFound, mfa.ReasonInvitation)
+	must(t, w.s.EnableRealm(w.ctx, "shop"))
+	_, err = w.s.OpenInvitation(w.ctx, secret.New(text))
+	must(t, err)
 }

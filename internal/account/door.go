@@ -73,6 +73,11 @@ func (s *Service) Door(ctx context.Context, in mfa.RealmID, id mfa.InvitationID)
 }
 
 func (j *job) door(id mfa.InvitationID) (Door, error) {
+	if err := j.enabled(); mfa.CodeOf(err) == mfa.Unauthenticated {
+		return Door{}, ErrInvitation()
+	} else if err != nil {
+		return Door{}, err
+	}
 	i, u, err := j.opened(id)
 	if err != nil {
 		return Door{}, err
