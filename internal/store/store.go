@@ -38,7 +38,8 @@ var (
 
 // Store is a database. It is safe for concurrent use.
 type Store interface {
-	// View runs fn in a transaction that reads one consistent state. Writing in it is an error.
+	// View runs fn in a transaction that reads one consistent state. Writing in it is an error. fn may
+	// be run several times, so it begins by emptying what it fills.
 	View(ctx context.Context, fn func(Tx) error) error
 
 	// Update runs fn in a serializable transaction, together with those of other callers, and
