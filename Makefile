@@ -18,6 +18,10 @@ demo: build ## build nod and run one complete push sign-in
 build: ## build bin/nod, one static binary
 	CGO_ENABLED=0 go build -trimpath -o bin/nod ./cmd/nod
 
+.PHONY: package
+package: ## build the Debian package into dist
+	scripts/deb dist
+
 .PHONY: test
 test: ## install what the tests need, run the linters and every test
 	scripts/needs

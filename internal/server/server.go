@@ -237,6 +237,14 @@ func (s *Server) fatal(err error) {
 
 // schedule says what runs, in the order in which it starts.
 func (s *Server) schedule(p parts, handler http.Handler, ring *keys.Ring) {
+	s.parts(p, ring)
+	s.listeners(ring, handler)
+	s.group.Add("notice", func(context.Context) error { return notify("READY=1") },
+		func(context.Context) error { return notify("STOPPING=1") })
+}
+
+// parts adds what works without being asked.
+func (s *Server) parts(p parts, ring *keys.Ring) {
 	g := s.group
 	g.Add("telemetry", nil, s.telemetry.Close)
 	g.Add("store", nil, func(context.Context) error { return s.store.Close() })
@@ -272,6 +280,10 @@ func (s *Server) schedule(p parts, handler http.Handler, ring *keys.Ring) {
 		g.Go("feeds", p.feeds.Run)
 	}
 	g.Go("housekeeping", s.housekeeping(p))
+}
+
+// listeners adds what answers.
+func (s *Server) listeners(ring *keys.Ring, handler http.Handler) {
 	if s.ops != nil {
 		s.serve("operations", s.ops, s.operations(), nil)
 	}
@@ -281,7 +293,7 @@ func (s *Server) schedule(p parts, handler http.Handler, ring *keys.Ring) {
 	}
 	// An authority asks for its challenges on the listeners below, which take connections since
 	// they were opened, and answer them as soon as all parts have started.
-	g.Go("certificates", s.certificates.Run)
+	s.group.Go("certificates", s.certificates.Run)
 	if s.plain != nil {
 		s.serve("http", s.plain, s.redirects(), nil)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"strconv"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -16,6 +17,15 @@ import (
 
 // Version is the version of the schema that this program reads and writes.
 const Version = 9
+
+// Oldest is the oldest version whose programs may work with a database beside this one: nodes that
+// are replaced one after the other share it for a while. What is migrated after it only adds (a test
+// reads the migrations), and no program after it needs of the older ones what they do not do. It
+// stands in the database for programs that are older than its schema.
+const Oldest = 9
+
+// settingOldest is where it stands.
+const settingOldest = "schema.oldest"
 
 //go:embed migrations
 var migrations embed.FS
@@ -88,14 +98,45 @@ func migrateDB(ctx context.Context, log *slog.Logger, db *sql.DB, d goose.Dialec
 		return 0, err
 	}
 	if from > Version {
-		return from, fmt.Errorf("its schema has version %d and this nod knows versions up to %d: start the newer nod that it was used with, or restore the copy made before that", from, Version)
+		return from, mayServe(ctx, log, db, from)
 	}
-	if from >= to {
-		return from, nil
+	if from < to {
+		if _, err := p.UpTo(ctx, to); err != nil {
+			return from, err
+		}
+		log.InfoContext(ctx, "database migrated", slog.Int64("from", from), slog.Int64("to", to))
 	}
-	if _, err := p.UpTo(ctx, to); err != nil {
-		return from, err
+	return from, noteOldest(ctx, db)
+}
+
+// noteOldest writes down who may use the database as it is now.
+func noteOldest(ctx context.Context, db *sql.DB) error {
+	var found string
+	err := db.QueryRowContext(ctx, `SELECT value FROM settings WHERE name = $1`, settingOldest).Scan(&found)
+	if err == nil && found == strconv.Itoa(Oldest) {
+		return nil
 	}
-	log.InfoContext(ctx, "database migrated", slog.Int64("from", from), slog.Int64("to", to))
-	return from, nil
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	_, err = db.ExecContext(ctx, `INSERT INTO settings (name, value) VALUES ($1, $2)
+		ON CONFLICT (name) DO UPDATE SET value = excluded.value`, settingOldest, strconv.Itoa(Oldest))
+	return err
+}
+
+// mayServe returns an error for a database that a newer program has migrated, unless that program
+// said that this one may go on beside it.
+func mayServe(ctx context.Context, log *slog.Logger, db *sql.DB, found int64) error {
+	var text string
+	err := db.QueryRowContext(ctx, `SELECT value FROM settings WHERE name = $1`, settingOldest).Scan(&text)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	oldest, err := strconv.Atoi(text)
+	if err == nil && oldest <= Version {
+		log.WarnContext(ctx, "a newer nod has migrated the database; this one may go on until it is replaced",
+			slog.Int64("schema", found), slog.Int("known", Version))
+		return nil
+	}
+	return fmt.Errorf("its schema has version %d and this nod knows versions up to %d: start the newer nod that it was used with, or restore the copy made before that", found, Version)
 }

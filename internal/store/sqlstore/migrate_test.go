@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -256,11 +258,104 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 		if from, err = Migrate(t.Context(), c); err != nil || from != Version {
 			t.Fatalf("Migrate again: from %d, %v", from, err)
 		}
-		execute(t, raw(t, c), `INSERT INTO goose_db_version (version_id, is_applied) VALUES ($1, $2)`, Version+1, true)
-		if _, err := Open(t.Context(), c); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("has version %d", Version+1)) {
-			t.Errorf("Open: %v", err)
+		db := raw(t, c)
+		execute(t, db, `INSERT INTO goose_db_version (version_id, is_applied) VALUES ($1, $2)`, Version+1, true)
+		refused := func(oldest string) {
+			t.Helper()
+			if _, err := Open(t.Context(), c); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("has version %d", Version+1)) {
+				t.Errorf("Open, the oldest being %q: %v", oldest, err)
+			}
 		}
+		for _, oldest := range []string{strconv.Itoa(Version + 1), "", "-", "1 "} {
+			execute(t, db, `UPDATE settings SET value = $1 WHERE name = $2`, oldest, settingOldest)
+			refused(oldest)
+		}
+		// The newer one said that this one may go on.
+		execute(t, db, `UPDATE settings SET value = $1 WHERE name = $2`, strconv.Itoa(Version), settingOldest)
+		s := mustOpen(t, c)
+		if err := s.Update(t.Context(), func(tx store.Tx) error { return tx.PutSetting("x", "y") }); err != nil {
+			t.Error(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		execute(t, db, `DELETE FROM settings WHERE name = $1`, settingOldest)
+		refused("not there")
 	})
+}
+
+// released is the schema of the last release. What came after it only adds, so that its programs
+// read and write what they know as before.
+const released = 2
+
+// contracts are statements that take something from older programs, or refuse what they write.
+var contracts = []*regexp.Regexp{
+	regexp.MustCompile(`\bDROP (TABLE|COLUMN|CONSTRAINT|DEFAULT|VIEW)\b`),
+	regexp.MustCompile(`\bRENAME\b`),
+	regexp.MustCompile(`\bALTER COLUMN\b`),
+	regexp.MustCompile(`\bADD (CONSTRAINT|CHECK|FOREIGN|UNIQUE|PRIMARY)\b`),
+}
+
+// contracting says why a migration is no mere addition; "" if it is one.
+func contracting(text string) string {
+	text = regexp.MustCompile(`--.*`).ReplaceAllString(text, "")
+	text = strings.ToUpper(strings.Join(strings.Fields(text), " "))
+	for _, s := range strings.Split(text, ";") {
+		for _, c := range contracts {
+			if c.MatchString(s) {
+				return s
+			}
+		}
+		for _, column := range strings.Split(s, "ADD COLUMN")[1:] {
+			if strings.Contains(column, "NOT NULL") && !strings.Contains(column, "DEFAULT") {
+				return s
+			}
+		}
+		if on := regexp.MustCompile(`CREATE UNIQUE INDEX \S+ ON (\S+)`).FindStringSubmatch(s); on != nil &&
+			!strings.Contains(text, "CREATE TABLE "+on[1]+" ") {
+			return s
+		}
+	}
+	return ""
+}
+
+func TestMigrationsOnlyAdd(t *testing.T) {
+	t.Parallel()
+	for _, dir := range []string{"sqlite", "postgres"} {
+		entries, err := fs.ReadDir(migrations, "migrations/"+dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries[released:] {
+			text, err := fs.ReadFile(migrations, "migrations/"+dir+"/"+e.Name())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if why := contracting(string(text)); why != "" {
+				t.Errorf("%s/%s does more than to add:%s", dir, e.Name(), why)
+			}
+		}
+	}
+	if Oldest < released || Oldest > Version {
+		t.Errorf("Oldest is %d", Oldest)
+	}
+	for _, bad := range []string{
+		"DROP TABLE users;", "alter table users drop column name;", "ALTER TABLE users RENAME COLUMN a TO b",
+		"ALTER TABLE users ADD COLUMN x\n  INTEGER NOT NULL;", "ALTER TABLE users ALTER COLUMN name SET NOT NULL",
+		"CREATE UNIQUE INDEX i ON users (realm, name)", "ALTER TABLE users ADD CONSTRAINT c CHECK (a > 0)",
+	} {
+		if contracting(bad) == "" {
+			t.Errorf("%q passes", bad)
+		}
+	}
+	for _, good := range []string{
+		"ALTER TABLE users ADD COLUMN x INTEGER NOT NULL DEFAULT 0", "DROP INDEX i", "CREATE INDEX i ON users (a)",
+		"CREATE TABLE a (x INTEGER NOT NULL); CREATE UNIQUE INDEX i ON a (x)", "-- DROP TABLE users",
+	} {
+		if why := contracting(good); why != "" {
+			t.Errorf("%q: %s", good, why)
+		}
+	}
 }
 
 func TestNodesStartTogether(t *testing.T) {
