@@ -202,7 +202,7 @@ func (f fixture) grantVerifies(t *testing.T, n *node) {
 	if err := json.Unmarshal(n.call("", "GET", "/.well-known/jwks.json", nil).want(t, 200).body, &set); err != nil {
 		t.Fatal(err)
 	}
-	grant, err := jose.ParseSigned(f.member(t, "grant.json", "grant"), []jose.SignatureAlgorithm{jose.ES256})
+	grant, err := jose.ParseSignedCompact(f.member(t, "grant.json", "grant"), []jose.SignatureAlgorithm{jose.ES256})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,9 +40,7 @@ type Restore struct {
 }
 
 // PendingRestore says how far a restore is that was not finished; nil if there is none.
-func PendingRestore(tx interface {
-	Setting(name string) (string, error)
-}) (*Restore, error) {
+func PendingRestore(tx store.SettingReader) (*Restore, error) {
 	text, err := tx.Setting(store.SettingRestore)
 	if errors.Is(err, store.ErrNotFound) || err == nil && text == "" {
 		return nil, nil //nolint:nilnil // none is no error
@@ -66,7 +64,8 @@ func ParseRestore(text string) (*Restore, error) {
 // FinishRestore has ended.
 func MarkRestored(tx interface {
 	PutSetting(name, value string) error
-}, r Restore) error {
+}, r Restore,
+) error {
 	text, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("write how far a restore is: %w", err)

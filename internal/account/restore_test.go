@@ -81,3 +81,21 @@ func TestFinishRestoreRaisesTheEpoch(t *testing.T) {
 		}
 	}
 }
+
+// TestFinishRestoreRevokesInvitations wants no link from before a restore to open anything.
+func TestFinishRestoreRevokesInvitations(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	u, err := w.s.CreateUser(w.ctx, in, account.NewUser{Name: "ada"})
+	must(t, err)
+	link := w.invited(u, account.Invite{})
+	must(t, w.db.Update(t.Context(), func(tx store.Tx) error { return account.MarkRestored(tx, account.Restore{}) }))
+	_, _, err = account.FinishRestore(t.Context(), w.restore())
+	must(t, err)
+	if got := w.invitation(link.ID); got != mfa.InvitationRevoked {
+		t.Errorf("the invitation is %s", got)
+	}
+	if _, err := w.walk(link, account.Answers{}); err == nil {
+		t.Error("a link from before is followed")
+	}
+}

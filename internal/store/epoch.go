@@ -28,10 +28,13 @@ type Epoch struct {
 // String is the form of the setting.
 func (e Epoch) String() string { return fmt.Sprintf("%d %d", e.N, int64(e.At)) }
 
-// ReadEpoch reads the epoch.
-func ReadEpoch(tx interface {
+// SettingReader is what reading a setting needs of a transaction.
+type SettingReader interface {
 	Setting(name string) (string, error)
-}) (Epoch, error) {
+}
+
+// ReadEpoch reads the epoch.
+func ReadEpoch(tx SettingReader) (Epoch, error) {
 	text, err := tx.Setting(SettingEpoch)
 	if errors.Is(err, ErrNotFound) {
 		return Epoch{}, nil
