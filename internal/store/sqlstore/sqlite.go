@@ -184,13 +184,12 @@ func (s *sqliteDB) newest() (mfa.Instant, error) {
 }
 
 // view runs fn again, without the cache in the end, if what it took from the cache was changed
-// while it read the database.
+// while it ran: rows taken before and after that would be of two states.
 func (s *sqliteDB) view(ctx context.Context, fn func(*tx) error) error {
 	for range sqliteViews {
 		v := &sqliteViewing{marks: &s.marks}
-		l := &lazySession{db: s, ctx: ctx, viewing: v}
-		err := s.viewOnce(ctx, l, v, fn)
-		if !l.begun || v.consistent() {
+		err := s.viewOnce(ctx, &lazySession{db: s, ctx: ctx, viewing: v}, v, fn)
+		if v.consistent() {
 			return err
 		}
 	}

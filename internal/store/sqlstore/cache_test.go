@@ -1,0 +1,81 @@
+package sqlstore
+
+import (
+	"errors"
+	"path/filepath"
+	"testing"
+
+	"github.com/nodauth/nod/internal/mfa"
+	"github.com/nodauth/nod/internal/pgtest"
+	"github.com/nodauth/nod/internal/store"
+)
+
+// TestViewOfKeptRowsAlone changes two rows of different scopes between the reads of a View that finds
+// everything in memory: it sees both as they were or both as they are.
+func TestViewOfKeptRowsAlone(t *testing.T) {
+	t.Parallel()
+	t.Run("SQLite", func(t *testing.T) {
+		t.Parallel()
+		viewOfKeptRowsAlone(t, filepath.Join(t.TempDir(), "nod.db"))
+	})
+	t.Run("PostgreSQL", func(t *testing.T) {
+		t.Parallel()
+		viewOfKeptRowsAlone(t, pgtest.Database(t))
+	})
+}
+
+func viewOfKeptRowsAlone(t *testing.T, dsn string) {
+	s := mustOpen(t, Config{DSN: dsn})
+	const realm, user = mfa.RealmID("default"), mfa.UserID("usr_1")
+	read := func(tx store.Tx, between func()) (u store.User, p store.Policy, err error) {
+		if u, err = tx.User(realm, user); err != nil {
+			return u, p, err
+		}
+		between()
+		p, err = tx.Policy(realm, 0)
+		return u, p, err
+	}
+	warm := func() {
+		if err := s.View(t.Context(), func(tx store.Tx) error {
+			_, _, err := read(tx, func() {})
+			return err
+		}); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := s.Update(t.Context(), func(tx store.Tx) error {
+		return errors.Join(
+			tx.InsertUser(store.User{Realm: realm, ID: user, Name: "a", State: store.UserActive, SeenAt: 1}, nil),
+			tx.InsertPolicy(store.Policy{Realm: realm, Version: 1, Document: []byte("{}")}))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	warm()
+	runs, seen := 0, [2]int{}
+	err := s.View(t.Context(), func(tx store.Tx) error {
+		runs++
+		u, p, err := read(tx, func() {
+			if runs > 1 {
+				return
+			}
+			if err := s.Update(t.Context(), func(tx store.Tx) error {
+				u, err := tx.User(realm, user)
+				if err != nil {
+					return err
+				}
+				u.SeenAt = 2
+				return errors.Join(tx.PutUser(u), tx.InsertPolicy(store.Policy{Realm: realm, Version: 2, Document: []byte("{}")}))
+			}); err != nil {
+				t.Error(err)
+			}
+			warm()
+		})
+		if err == nil {
+			seen = [2]int{int(u.SeenAt), p.Version}
+		}
+		return err
+	})
+	if err != nil || seen[0] == 0 || seen[0] != seen[1] {
+		t.Errorf("after %d runs: the user of state %d, the policy of state %d, %v", runs, seen[0], seen[1], err)
+	}
+}
