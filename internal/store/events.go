@@ -61,8 +61,8 @@ type Change struct {
 
 // Events writes and reads audit records. They are never changed.
 type Events interface {
-	// NextEvent gives 0, 1, 2 and so on, anew in each transaction: the place of an event among
-	// those that the transaction writes.
+	// NextEvent gives numbers that grow: the place of an event among those that carry the
+	// transaction's moment. It begins at 0 where no other transaction does.
 	NextEvent() int
 	InsertEvent(Event) error
 	// ListEvents goes by (At, id), newest first unless the filter says otherwise.

@@ -455,7 +455,7 @@ func postgresClass(err error) class {
 		return classLost
 	}
 	switch {
-	case errors.Is(err, errLost), e.Severity == "FATAL", e.Severity == "PANIC", e.Code[:2] == "57" && e.Code != "57014":
+	case errors.Is(err, errLost), e.SeverityUnlocalized == "FATAL", e.SeverityUnlocalized == "PANIC", e.Code[:2] == "57" && e.Code != "57014":
 		return classLost
 	case e.Code[:2] == "53": // insufficient_resources
 		return classBusy

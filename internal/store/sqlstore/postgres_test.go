@@ -10,10 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/nodauth/nod/internal/mfa"
 	"github.com/nodauth/nod/internal/pgtest"
@@ -307,5 +310,57 @@ func TestPostgresSeesWhatWasAcknowledged(t *testing.T) {
 	}
 	if err := <-asked; err != nil || seen != "told" {
 		t.Errorf("after it was acknowledged, another node reads %q, %v", seen, err)
+	}
+}
+
+// TestPostgresEventsOfABatch has three transactions come together of which the first writes an event
+// that is there already and the others read: it alone is told so, and the events of the others are in
+// the order in which they were written though they have one moment.
+func TestPostgresEventsOfABatch(t *testing.T) {
+	t.Parallel()
+	s := mustOpen(t, Config{DSN: pgtest.Database(t)})
+	e := store.Event{Realm: "r", At: 1, ID: "evt_1", Kind: "k", Actor: mfa.ActorServer}
+	write := func(tx store.Tx) error { return tx.InsertEvent(e) }
+	if err := s.Update(t.Context(), write); err != nil {
+		t.Fatal(err)
+	}
+	places := make([][]int, 3)
+	reading := func(i int) func(store.Tx) error {
+		return func(tx store.Tx) error {
+			places[i] = []int{tx.NextEvent(), tx.NextEvent()}
+			list, err := tx.ListEvents(store.EventFilter{Realm: "r"}, store.Page{Limit: 9})
+			if err == nil && len(list) != 1 {
+				t.Errorf("%d events", len(list))
+			}
+			return err
+		}
+	}
+	release := hold(t, s)
+	var group sync.WaitGroup
+	told := make([]error, len(places))
+	for i, fn := range []func(store.Tx) error{write, reading(1), reading(2)} {
+		group.Go(func() { told[i] = s.Update(t.Context(), fn) })
+		waiting(s, i+1)
+	}
+	if err := release(); err != nil {
+		t.Error(err)
+	}
+	group.Wait()
+	if !errors.Is(told[0], store.ErrExists) || told[1] != nil || told[2] != nil {
+		t.Errorf("they were told %v", told)
+	}
+	if got := slices.Concat(places...); !slices.IsSorted(got) || len(slices.Compact(got)) != 4 {
+		t.Errorf("the events have the places %v", places)
+	}
+}
+
+// TestPostgresInAnotherLanguage has a server that translates what it says.
+func TestPostgresInAnotherLanguage(t *testing.T) {
+	t.Parallel()
+	for severity, want := range map[string]class{"PANIC": classLost, "FATAL": classLost, "ERROR": classStatement} {
+		err := &pgconn.PgError{Severity: "in other words", SeverityUnlocalized: severity, Code: "42000"}
+		if got := postgresClass(err); got != want {
+			t.Errorf("%s: %d, want %d", severity, got, want)
+		}
 	}
 }

@@ -41,6 +41,8 @@ type postgresWriter struct {
 	stamps *postgresStamps
 	head   string        // what the next message to the server begins with
 	events []store.Event // that are written together at its end
+	places int           // of events that were given
+	others bool          // events were refused that may be those of another job than the one that had them written
 }
 
 func (p *postgresDB) write(q *queue) {
@@ -182,7 +184,7 @@ func (w *postgresWriter) attempt(jobs []*job, savepoints bool) (spoilt bool, err
 	if err = w.db.health.error(); err == nil {
 		err = w.connect()
 	}
-	w.head, w.stamps, w.events = "", nil, nil
+	w.head, w.stamps, w.events, w.places, w.others = "", nil, nil, 0, false
 	for i := 0; err == nil && !spoilt && i < len(jobs); i++ {
 		spoilt, err = w.job(jobs[i], savepoints)
 	}
@@ -236,9 +238,10 @@ func (w *postgresWriter) job(j *job, savepoint bool) (spoilt bool, err error) {
 	}
 	t := &tx{
 		session: s, ctx: j.ctx, now: w.now, cache: w.db.cache, keeper: w.stamps,
-		flush: w.flush, later: new([]store.Event),
+		flush: w.flush, later: new([]store.Event), events: w.places,
 	}
 	failed := j.lend(t)
+	w.places = t.events
 	if failed != nil && postgresClass(failed) != classStatement {
 		return false, failed
 	}
@@ -246,8 +249,8 @@ func (w *postgresWriter) job(j *job, savepoint bool) (spoilt bool, err error) {
 		if j.result == nil {
 			w.events = append(w.events, *t.later...)
 		}
-		j.spoilt = failed != nil || (j.result != nil && t.wrote)
-		return j.spoilt, nil
+		j.spoilt = !w.others && (failed != nil || (j.result != nil && t.wrote))
+		return j.spoilt || w.others, nil
 	}
 	if j.result == nil {
 		if j.result, err = w.flushed(w.flush(t.later)); err != nil {
@@ -272,6 +275,7 @@ func (w *postgresWriter) flushed(err error) (refused, _ error) {
 // flush writes the events that are to be written together.
 func (w *postgresWriter) flush(more *[]store.Event) error {
 	events := w.events
+	others := len(events) > 0
 	if more != nil {
 		events = append(events, *more...)
 		*more = nil
@@ -280,7 +284,9 @@ func (w *postgresWriter) flush(more *[]store.Event) error {
 	if len(events) == 0 {
 		return nil
 	}
-	return postgresSession{w.conn}.insertEvents(events)
+	err := postgresSession{w.conn}.insertEvents(events)
+	w.others = err != nil && others
+	return err
 }
 
 // commit ends the transaction. An error of the server means that it was rolled back; without an
@@ -298,7 +304,7 @@ func (w *postgresWriter) commit() error {
 		}
 		return nil
 	}
-	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Severity == "ERROR" {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.SeverityUnlocalized == "ERROR" {
 		return err
 	}
 	return unknown(err)

@@ -31,7 +31,7 @@ type tx struct {
 	viewing bool
 	over    bool
 	wakes   []string
-	events  int // how many places were given
+	events  int // the next place
 	wrote   bool
 
 	cache   *cache
