@@ -94,16 +94,18 @@ type cached struct {
 type cacheKey struct{ query, a, b, c string }
 
 // cacheShare is how many entries each half of a shard holds; the older half is forgotten when the
-// younger is full.
+// younger is full. flowShare is that of challenges: they are large, and new with every sign-in, and
+// would drive out everything else.
 const (
 	cacheShards = 16
 	cacheShare  = 4096
+	flowShare   = 512
 )
 
 // cache holds rows with the stamps under which they were read. It is safe for concurrent use.
 type cache struct {
-	seed   maphash.Seed
-	shards [cacheShards]cacheShard
+	seed        maphash.Seed
+	rows, flows [cacheShards]cacheShard
 }
 
 type cacheShard struct {
@@ -113,32 +115,37 @@ type cacheShard struct {
 
 func newCache() *cache { return &cache{seed: maphash.MakeSeed()} }
 
-func (c *cache) shard(k cacheKey) *cacheShard {
-	return &c.shards[maphash.Comparable(c.seed, k)%cacheShards]
+// shard gives where a row of the scope is kept, and how many are there.
+func (c *cache) shard(s scope, k cacheKey) (h *cacheShard, share int) {
+	i := maphash.Comparable(c.seed, k) % cacheShards
+	if s.flow() {
+		return &c.flows[i], flowShare
+	}
+	return &c.rows[i], cacheShare
 }
 
-func (c *cache) get(k cacheKey, s edition) (cached, bool) {
-	h := c.shard(k)
+func (c *cache) get(s scope, k cacheKey, at edition) (cached, bool) {
+	h, share := c.shard(s, k)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	v, ok := h.young[k]
 	if !ok {
-		if v, ok = h.old[k]; ok && v.edition == s {
-			h.keep(k, v)
+		if v, ok = h.old[k]; ok && v.edition == at {
+			h.keep(k, v, share)
 		}
 	}
-	return v, ok && v.edition == s
+	return v, ok && v.edition == at
 }
 
-func (c *cache) put(k cacheKey, v cached) {
-	h := c.shard(k)
+func (c *cache) put(s scope, k cacheKey, v cached) {
+	h, share := c.shard(s, k)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.keep(k, v)
+	h.keep(k, v, share)
 }
 
-func (h *cacheShard) keep(k cacheKey, v cached) {
-	if len(h.young) >= cacheShare || h.young == nil {
+func (h *cacheShard) keep(k cacheKey, v cached, share int) {
+	if len(h.young) >= share || h.young == nil {
 		h.young, h.old = make(map[cacheKey]cached), h.young
 	}
 	h.young[k] = v
@@ -162,13 +169,13 @@ func keptOne[T any](t *tx, s scope, k cacheKey, read func() (T, error)) (T, erro
 	if !ok {
 		return read()
 	}
-	if hit, ok := t.cache.get(k, at); ok {
+	if hit, ok := t.cache.get(s, k, at); ok {
 		v, _ := hit.value.(T)
 		return v, hit.err
 	}
 	v, err := read()
 	if (err == nil || errors.Is(err, store.ErrNotFound)) && t.keeper.current(t) {
-		t.cache.put(k, cached{edition: at, value: v, err: err})
+		t.cache.put(s, k, cached{edition: at, value: v, err: err})
 	}
 	return v, err
 }

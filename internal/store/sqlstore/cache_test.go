@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"errors"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/nodauth/nod/internal/mfa"
@@ -77,5 +78,44 @@ func viewOfKeptRowsAlone(t *testing.T, dsn string) {
 	})
 	if err != nil || seen[0] == 0 || seen[0] != seen[1] {
 		t.Errorf("after %d runs: the user of state %d, the policy of state %d, %v", runs, seen[0], seen[1], err)
+	}
+}
+
+// TestChallengesDriveNobodyOut reads more challenges than are kept: they are the largest rows, and new
+// with every sign-in. Few of them are kept, and a person's rows stay.
+func TestChallengesDriveNobodyOut(t *testing.T) {
+	t.Parallel()
+	s := mustOpen(t, Config{DSN: filepath.Join(t.TempDir(), "nod.db")})
+	look := func(fn func(store.Tx) error) {
+		t.Helper()
+		if err := s.View(t.Context(), fn); !errors.Is(err, store.ErrNotFound) {
+			t.Fatal(err)
+		}
+	}
+	person := func(tx store.Tx) error {
+		_, err := tx.User("r", "usr_1")
+		return err
+	}
+	look(person)
+	look(func(tx store.Tx) error {
+		var err error
+		for i := range 2*cacheShards*cacheShare + 1 {
+			_, err = tx.Challenge("r", mfa.ChallengeID(strconv.Itoa(i)))
+		}
+		return err
+	})
+	before := s.Stats().Ran
+	look(person)
+	if ran := s.Stats().Ran - before; ran != 0 {
+		t.Errorf("%d statements to read a person again", ran)
+	}
+	kept := 0
+	db, _ := s.engine.(*sqliteDB)
+	for i := range db.cache.flows {
+		h := &db.cache.flows[i]
+		kept += len(h.young) + len(h.old)
+	}
+	if most := 2 * cacheShards * flowShare; kept == 0 || kept > most || most > 20_000 {
+		t.Errorf("%d challenges are kept, want at most %d", kept, most)
 	}
 }
