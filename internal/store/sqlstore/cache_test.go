@@ -119,3 +119,48 @@ func TestChallengesDriveNobodyOut(t *testing.T) {
 		t.Errorf("%d challenges are kept, want at most %d", kept, most)
 	}
 }
+
+// TestPostgresPutBackUnderANode puts the database back to what it was, under a node that has read what
+// came later, and has others write: the node does not take its row for theirs.
+func TestPostgresPutBackUnderANode(t *testing.T) {
+	t.Parallel()
+	c := Config{DSN: pgtest.Database(t)}.withDefaults()
+	s, db := mustOpen(t, c), raw(t, c)
+	policy := func() (n int) {
+		t.Helper()
+		if err := s.View(t.Context(), func(tx store.Tx) error {
+			p, err := tx.Policy("r", 0)
+			n = p.Version
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	write := func(n int) {
+		t.Helper()
+		if err := s.Update(t.Context(), func(tx store.Tx) error {
+			return tx.InsertPolicy(store.Policy{Realm: "r", Version: n, Document: []byte("{}")})
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(1)
+	execute(t, db, `CREATE TABLE copied AS SELECT * FROM cache_stamps`)
+	write(3)
+	if got := policy(); got != 3 {
+		t.Fatalf("policy %d", got)
+	}
+	// As PostgreSQL's tools do it: without triggers, and sequences go back too.
+	execute(t, db, `ALTER TABLE policies DISABLE TRIGGER touch; DELETE FROM policies WHERE version = 3;
+		ALTER TABLE policies ENABLE TRIGGER touch;
+		UPDATE cache_stamps s SET stamp = c.stamp FROM copied c WHERE s.place = c.place`)
+	execute(t, db, `DO $$ DECLARE q TEXT; BEGIN
+		FOR q IN SELECT c.relname FROM pg_class c WHERE c.relkind = 'S' AND c.relname LIKE 'cache%' LOOP
+			PERFORM setval(q::regclass, (SELECT max(stamp) FROM cache_stamps));
+		END LOOP; END $$`)
+	write(2)
+	if got := policy(); got != 2 {
+		t.Errorf("policy %d, which is gone", got)
+	}
+}
