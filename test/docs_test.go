@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -117,7 +118,7 @@ func TestBlocksAreTakenOutOfAPage(t *testing.T) {
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	all := map[string]string{}
-	for _, where := range []string{docs + "/*.md", docs + "/design/*.md", "../README*.md"} {
+	for _, where := range []string{docs + "/*.md", docs + "/*/*.md", "../README*.md"} {
 		files, err := filepath.Glob(where)
 		if err != nil {
 			t.Fatal(err)
@@ -137,6 +138,7 @@ func pages(t *testing.T) map[string]string {
 var leastBlocks = map[string]int{
 	"docs/api.md": 2, "docs/certificates.md": 3, "docs/authenticator.md": 6, "docs/backup.md": 2, "docs/cli.md": 2, "docs/events.md": 2, "docs/factors.md": 5,
 	"docs/observability.md": 1, "docs/install.md": 1, "docs/upgrade.md": 1, "docs/operations.md": 4, "docs/people.md": 5, "docs/policy.md": 5, "docs/webhooks.md": 1, "README.md": 7,
+	"docs/operations/README.md": 20, "docs/operations/at-night.md": 20,
 }
 
 // outputs is what the commands of a page print among other things, where that they end well says
@@ -145,6 +147,11 @@ var outputs = map[string][]string{
 	"README.md":             {"The application was told: approved", `"reason":"already_redeemed"`, "\n200\n", "\n409\n", "\n400\n"},
 	"docs/authenticator.md": {"It is approved.", "It is denied.", "Verified: this device decided so"},
 	"docs/api.md":           {`"state":"pending"`, `"state":"cancelled"`},
+	"docs/operations/README.md": {
+		"created 2000, changed 0", "created 0, changed 1, unchanged 1999", "Invited 2000.", `"done":true`, "It is approved.", "webhook.pinged",
+		"unreadable    0", "default,usr_", "backup_codes", "cancelled (policy)", "consistent",
+	},
+	"docs/operations/at-night.md": {"unreadable    0", "challenge.reported", "webhook.disabled", "gone     410"},
 }
 
 // TestDocumentationRuns carries out what the documentation shows: the blocks of a page in their
@@ -152,7 +159,7 @@ var outputs = map[string][]string{
 // unless the page starts one itself.
 func TestDocumentationRuns(t *testing.T) {
 	t.Parallel()
-	for _, tool := range []string{"bash", "curl"} {
+	for _, tool := range []string{"bash", "curl", "openssl", "perl"} {
 		if _, err := exec.LookPath(tool); err == nil {
 			continue
 		}
@@ -210,9 +217,12 @@ func runPage(t *testing.T, list []block) string {
 		script += fmt.Sprintf("echo '--- line %d'\n%s", b.line, b.script)
 	}
 	env := []string{"PATH=" + filepath.Dir(nod) + ":" + os.Getenv("PATH"), "HOME=" + dir, "TERM=dumb", "LC_ALL=C.UTF-8"}
-	if strings.Contains(script, "nod serve ") {
+	switch {
+	case strings.Contains(script, "${PORT:-"):
+		env = append(env, freePorts(t, "PORT", "OPERATIONS_PORT", "HOOK_PORT")...)
+	case strings.Contains(script, "nod serve "):
 		env = append(env, "NOD_LISTEN=127.0.0.1:0") // any free port
-	} else {
+	default:
 		spawn(t, processOptions{dir: filepath.Join(dir, "nod-data")})
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // of a command that never ends
@@ -232,6 +242,21 @@ func runPage(t *testing.T, list []block) string {
 	}
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what the page left running, if anything
 	return string(out)
+}
+
+// freePorts gives each of the variables a port of this machine that nobody listens on: for a page
+// whose server has to know its own address before it starts.
+func freePorts(t *testing.T, variables ...string) (env []string) {
+	t.Helper()
+	for _, name := range variables {
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close() // after all of them, so that none is given twice
+		env = append(env, fmt.Sprintf("%s=%d", name, l.Addr().(*net.TCPAddr).Port))
+	}
+	return env
 }
 
 // TestDocumentationIsComplete names what a page promises to list and does not.

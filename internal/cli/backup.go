@@ -48,7 +48,7 @@ func (backupMake) Help() string {
 	return "The backup holds the database and the sealing key, but neither the configuration nor admin.key. Keep the\n" +
 		"identity that opens it away from this machine. PostgreSQL has tools of its own: docs/backup.md.\n\nExamples:\n\n" +
 		"    age-keygen -o backup.key          # elsewhere; prints the public key\n" +
-		"    nod backup --out nod.backup --recipient age1…\n    nod backup --config /etc/nod.yaml --out nod.backup --passphrase-file passphrase\n"
+		"    nod backup --out nod.backup --recipient age1…\n    nod backup --config /etc/nod/nod.yaml --out nod.backup --passphrase-file passphrase\n"
 }
 
 // Run writes a backup.
@@ -216,7 +216,7 @@ type restoreFinish struct {
 // Help gives examples.
 func (restoreFinish) Help() string {
 	return "Stop every server of the database first. The same goes for a standby that was promoted and lacks commits.\n\nExamples:\n\n" +
-		"    nod restore finish --config /etc/nod.yaml --begin\n    nod restore finish --begin --backup 2026-11-20T03:00:00Z --lost lost.csv\n"
+		"    nod restore finish --config /etc/nod/nod.yaml --begin\n    nod restore finish --begin --backup 2026-11-20T03:00:00Z --lost lost.csv\n"
 }
 
 // Run finishes a restore.
@@ -274,7 +274,7 @@ func (c lostFile) report(a *app, r server.Restored) error {
 		if len(lost) == 0 {
 			return
 		}
-		fmt.Fprintf(w, "\n%d people lost codes; \"nod user backup-codes\" makes new ones.\n\n", len(lost))
+		fmt.Fprintf(w, "\nPeople who lost codes: %d. \"nod user backup-codes\" makes new ones.\n\n", len(lost))
 		rows := make([][]string, len(lost))
 		for i, b := range lost {
 			rows[i] = []string{b.Realm, b.Name, b.User, strings.Join(b.Lost, ",")}

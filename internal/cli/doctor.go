@@ -19,7 +19,7 @@ func (doctorCmd) Help() string {
 	return "It looks at the configuration, files, disk, database, certificate, clocks and limits, and asks the public URL\n" +
 		"whether it leads here. It changes nothing, and works whether or not the server runs. Run it as the server's user.\n" +
 		"It ends with 1 if a check failed; a warning alone is no failure.\n\nExamples:\n\n" +
-		"    nod doctor --config /etc/nod.yaml\n    nod doctor --deep\n    nod doctor --json\n"
+		"    nod doctor --config /etc/nod/nod.yaml\n    nod doctor --deep\n    nod doctor --json\n"
 }
 
 // Run prints what is found.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nodauth/nod/client"
@@ -54,7 +55,11 @@ func (a *app) showSigningKeys(keys []client.SigningKey) error {
 	return a.show(map[string][]client.SigningKey{"keys": keys}, func(w io.Writer) {
 		rows := make([][]string, len(keys))
 		for i, k := range keys {
-			rows[i] = []string{k.Purpose, k.State, moment(k.ActiveAt), moment(k.RetiredAt), k.KID}
+			until := moment(k.RetiredAt)
+			if k.RetiredAt.Before(k.ActiveAt) { // withdrawn: put back, so that it left the JWKS at once
+				until = "-"
+			}
+			rows[i] = []string{k.Purpose, k.State, moment(k.ActiveAt), until, k.KID}
 		}
 		table(w, "PURPOSE STATE SIGNS-FROM SIGNS-UNTIL KID", rows)
 	})
@@ -66,7 +71,7 @@ func (a *app) showSeal(s client.Seal) error {
 			"unreadable", strconv.Itoa(s.Unreadable), "done", moment(s.DoneAt))
 		rows := make([][]string, len(s.Nodes))
 		for i, n := range s.Nodes {
-			rows[i] = []string{n.Seals, fmt.Sprint(n.Holds), moment(n.SeenAt), n.Node}
+			rows[i] = []string{n.Seals, strings.Join(n.Holds, ","), moment(n.SeenAt), n.Node}
 		}
 		table(w, "SEALS-WITH HOLDS SEEN NODE", rows)
 	})
@@ -191,7 +196,11 @@ func (a *app) reseal(with string) (client.Seal, error) {
 	s, err := c.SigningKeys.Reseal(a.ctx)
 	told := ""
 	for err == nil && s.Walk != "done" {
-		if now := s.Walk + " " + s.Column; now != told {
+		now := "Waiting until every node seals with the new key."
+		if s.Walk == "running" {
+			now = "Sealing " + s.Column + "."
+		}
+		if now != told {
 			told = now
 			a.say("%s", now)
 		}

@@ -24,7 +24,7 @@ type serveCmd struct{ configured }
 func (serveCmd) Help() string {
 	return "Without any configuration it serves this machine on 127.0.0.1:8663, with SQLite in ./nod-data,\n" +
 		"and leaves the first administration key in ./nod-data/admin.key.\n\nExamples:\n\n" +
-		"    nod serve\n    nod serve --config /etc/nod.yaml\n    NOD_DATABASE_FILE=/run/secrets/nod-dsn nod serve\n"
+		"    nod serve\n    nod serve --config /etc/nod/nod.yaml\n    NOD_DATABASE_FILE=/run/secrets/nod-dsn nod serve\n"
 }
 
 // Run serves until it is told to stop.
@@ -44,7 +44,7 @@ type migrateCmd struct{ configured }
 
 // Help gives an example.
 func (migrateCmd) Help() string {
-	return "\"nod serve\" does this by itself; do it beforehand to see that it works.\n\nExample:\n\n    nod migrate --config /etc/nod.yaml\n"
+	return "\"nod serve\" does this by itself; do it beforehand to see that it works.\n\nExample:\n\n    nod migrate --config /etc/nod/nod.yaml\n"
 }
 
 // Run brings the database to this program's schema.
@@ -92,7 +92,7 @@ type configCheck struct{ configured }
 
 // Help gives an example.
 func (configCheck) Help() string {
-	return "The file and the environment are read as \"nod serve\" reads them.\n\nExample:\n\n    nod config check --config /etc/nod.yaml\n"
+	return "The file and the environment are read as \"nod serve\" reads them.\n\nExample:\n\n    nod config check --config /etc/nod/nod.yaml\n"
 }
 
 // Run checks the configuration.
@@ -107,7 +107,7 @@ type configShow struct{ configured }
 
 // Help gives an example.
 func (configShow) Help() string {
-	return "Secrets are not shown.\n\nExamples:\n\n    nod config show\n    nod config show --config /etc/nod.yaml --json\n"
+	return "Secrets are not shown.\n\nExamples:\n\n    nod config show\n    nod config show --config /etc/nod/nod.yaml --json\n"
 }
 
 // Run shows the settings.

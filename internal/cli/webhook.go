@@ -361,5 +361,5 @@ func (v *webhookReplay) Run(a *app) error {
 			break
 		}
 	}
-	return a.show(map[string]int{"replayed": total}, func(w io.Writer) { fmt.Fprintf(w, "%d deliveries are sent once more.\n", total) })
+	return a.show(map[string]int{"replayed": total}, func(w io.Writer) { fmt.Fprintf(w, "Sent once more: %d.\n", total) })
 }

@@ -291,7 +291,13 @@ func (c Config) finish(ctx context.Context, log io.Writer, told func(string)) (o
 		if err != nil {
 			return err
 		}
-		finishing.Told = func(people int) { say(told, fmt.Sprintf("%d people done.", people)) }
+		done := 0
+		finishing.Told = func(people int) {
+			if people/1000 > done/1000 {
+				say(told, fmt.Sprintf("%d people done.", people))
+			}
+			done = people
+		}
 		say(told, "Voiding what was used or given out before.")
 		r, bereft, err := account.FinishRestore(ctx, finishing)
 		out = Restored{Backup: r.Backup, Epoch: r.Epoch, At: r.Begun, Bereft: bereft}
