@@ -41,19 +41,16 @@ func (s *Service) Prompts(ctx context.Context, p Poll) (protocol.PollAnswer, err
 	w := s.c.Hub.Register(store.WakeUser(d.Realm, d.User), store.WakeRealm(d.Realm))
 	defer w.Close()
 	end := time.Now().Add(p.Wait)
-	first := uint64(0)
+	before := s.told.last(d.ID)
 	for again := true; ; {
 		a, err := s.prompts(ctx, p)
 		if err != nil {
 			return protocol.PollAnswer{}, err
 		}
-		sum := s.told.sum(a)
-		if first == 0 {
-			first = s.told.last(d.ID)
-		}
+		now := s.told.of(a)
 		left := time.Until(end)
-		if left <= 0 || !again || sum != first || news(a, p) {
-			s.told.set(d.ID, sum)
+		if left <= 0 || !again || now.differs(before) || news(a, p) {
+			s.told.set(d.ID, now)
 			s.noteDelivered(d, a, p)
 			return a.PollAnswer, nil
 		}
@@ -79,6 +76,7 @@ func (s *Service) noteSeen(ctx context.Context, d store.Device) error {
 type answer struct {
 	protocol.PollAnswer
 	ids     []string // of prompts and notices, in order
+	shown   []string // of prompts, in order
 	decides []int64  // when each prompt ends, milliseconds
 }
 
@@ -205,6 +203,7 @@ func (s *Service) addPrompts(tx store.Tx, d store.Device, named mfa.ChallengeID,
 		}
 		a.Prompts = append(a.Prompts, item)
 		a.ids = append(a.ids, string(c.ID))
+		a.shown = append(a.shown, string(c.ID))
 		a.decides = append(a.decides, c.DecideBy.Millis())
 	}
 	return nil
@@ -300,41 +299,61 @@ type Place struct {
 	ID string
 }
 
-// lastTold remembers, on this node, what each device was told last: a poll answers at once when
-// what may change beside a prompt has changed since, which a device cannot say of itself.
+// told is what a device was told beside the prompts themselves, which it cannot say that it holds.
+type told struct {
+	state   protocol.DeviceState
+	prompts map[string]uint64 // by challenge: a hash of what may change
+}
+
+// differs says whether the device does not know: this node has not told it, or something else. A
+// prompt that is gone is no difference; a device that still holds it says so.
+func (t *told) differs(before *told) bool {
+	if before == nil || t.state != before.state {
+		return true
+	}
+	for id, sum := range t.prompts {
+		if was, ok := before.prompts[id]; !ok || was != sum {
+			return true
+		}
+	}
+	return false
+}
+
+// lastTold remembers, on this node, what each device was told last.
 type lastTold struct {
 	mu   sync.Mutex
 	seed maphash.Seed
-	by   map[mfa.DeviceID]uint64
+	by   map[mfa.DeviceID]*told
 }
 
 const maxTold = 1 << 20
 
 func newLastTold() *lastTold {
-	return &lastTold{seed: maphash.MakeSeed(), by: make(map[mfa.DeviceID]uint64)}
+	return &lastTold{seed: maphash.MakeSeed(), by: make(map[mfa.DeviceID]*told)}
 }
 
-func (l *lastTold) last(d mfa.DeviceID) uint64 {
+func (l *lastTold) last(d mfa.DeviceID) *told {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.by[d]
 }
 
-func (l *lastTold) set(d mfa.DeviceID, sum uint64) {
+func (l *lastTold) set(d mfa.DeviceID, t *told) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.by) >= maxTold {
 		clear(l.by)
 	}
-	l.by[d] = sum
+	l.by[d] = t
 }
 
-func (l *lastTold) sum(a answer) uint64 {
-	var h maphash.Hash
-	h.SetSeed(l.seed)
-	fmt.Fprint(&h, a.DeviceState, a.ids, len(a.Keys))
-	for _, p := range a.Prompts {
+func (l *lastTold) of(a answer) *told {
+	t := &told{state: a.DeviceState, prompts: make(map[string]uint64, len(a.Prompts))}
+	for i, p := range a.Prompts {
+		var h maphash.Hash
+		h.SetSeed(l.seed)
 		fmt.Fprint(&h, p.Others, p.MatchNow, p.TriesLeft)
+		t.prompts[a.shown[i]] = h.Sum64()
 	}
-	return max(1, h.Sum64())
+	return t
 }

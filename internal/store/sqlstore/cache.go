@@ -75,8 +75,8 @@ type edition struct{ own, everybody int64 }
 type keeper interface {
 	// stamp returns false if nothing of the scope may be taken from the cache.
 	stamp(t *tx, s scope) (edition, bool, error)
-	// current returns false if what the transaction reads may be older than its stamps.
-	current(t *tx) bool
+	// current returns false if what the transaction reads of the scope may be older than its stamp.
+	current(t *tx, s scope) bool
 	// touch changes the stamp of a scope, before the scope is written.
 	touch(t *tx, s scope) error
 	// touchEverybody does so for all people.
@@ -174,7 +174,7 @@ func keptOne[T any](t *tx, s scope, k cacheKey, read func() (T, error)) (T, erro
 		return v, hit.err
 	}
 	v, err := read()
-	if (err == nil || errors.Is(err, store.ErrNotFound)) && t.keeper.current(t) {
+	if (err == nil || errors.Is(err, store.ErrNotFound)) && t.keeper.current(t, s) {
 		t.cache.put(s, k, cached{edition: at, value: v, err: err})
 	}
 	return v, err

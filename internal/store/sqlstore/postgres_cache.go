@@ -35,7 +35,7 @@ func (p *postgresStamps) stamp(t *tx, s scope) (edition, bool, error) {
 	return edition{own: stamps[0]}, true, nil
 }
 
-func (p *postgresStamps) current(*tx) bool { return true }
+func (p *postgresStamps) current(*tx, scope) bool { return true }
 
 func (p *postgresStamps) touch(_ *tx, s scope) error {
 	p.touched[s] = true

@@ -117,7 +117,7 @@ func (q *queue) next(must bool) *job {
 
 // yields is how often others are let run before the queue counts as quiet. Callers that have just
 // been answered come back with their next request within a few turns.
-const yields = 4
+const yields = 32
 
 func (q *queue) pick(must bool) *job {
 	for range yields {

@@ -7,35 +7,37 @@ import (
 
 // marks are the stamps of a SQLite database. Only the writer changes them; they are read by all.
 type marks struct {
-	own       [scopes]atomic.Int64
-	everybody atomic.Int64
-	epoch     atomic.Int64 // counts touches, and transactions that made some
+	own       [scopes]mark
+	everybody mark
+	epoch     atomic.Int64 // counts changes of all of them
 
-	writing []*atomic.Int64 // the writer's: those that its open transaction made odd
+	writing []*mark // the writer's: those that its open transaction made odd
 }
 
+// mark is a stamp and the epoch in which it was changed last.
+type mark struct{ stamp, epoch atomic.Int64 }
+
 // touch makes a stamp odd until the transaction is over.
-func (m *marks) touch(a *atomic.Int64) {
-	if a.Load()%2 == 0 {
-		a.Add(1)
-		m.epoch.Add(1)
+func (m *marks) touch(a *mark) {
+	if a.stamp.Load()%2 == 0 {
+		a.epoch.Store(m.epoch.Add(1))
+		a.stamp.Add(1)
 		m.writing = append(m.writing, a)
 	}
 }
 
 // over ends the writer's transaction, whether it was committed or not.
 func (m *marks) over() {
-	if len(m.writing) > 0 {
-		m.epoch.Add(1) // who began to read before the commit must not take what comes after it
-	}
+	epoch := m.epoch.Add(1)
 	for _, a := range m.writing {
-		a.Add(1)
+		a.epoch.Store(epoch) // who began to read before the commit must not take what comes after it
+		a.stamp.Add(1)
 	}
 	m.writing = m.writing[:0]
 }
 
 func (m *marks) read(s scope) edition {
-	return edition{own: m.own[s].Load(), everybody: m.everybody.Load()}
+	return edition{own: m.own[s].stamp.Load(), everybody: m.everybody.stamp.Load()}
 }
 
 func (s edition) even() bool { return s.own%2 == 0 && s.everybody%2 == 0 }
@@ -49,7 +51,7 @@ func (w sqliteWriting) stamp(_ *tx, s scope) (edition, bool, error) {
 	return at, at.even(), nil
 }
 
-func (sqliteWriting) current(*tx) bool { return true }
+func (sqliteWriting) current(*tx, scope) bool { return true }
 
 func (w sqliteWriting) touch(_ *tx, s scope) error {
 	w.marks.touch(&w.own[s])
@@ -76,16 +78,18 @@ type usedStamp struct {
 
 func (v *sqliteViewing) stamp(_ *tx, s scope) (edition, bool, error) {
 	at := v.marks.read(s)
-	if !at.even() || !v.current(nil) {
+	if !at.even() || !v.current(nil, s) {
 		return at, false, nil
 	}
 	v.used = append(v.used, usedStamp{s, at})
 	return at, true, nil
 }
 
-// current is whether nothing was touched since the transaction began to read the database: else
+// current is whether the scope was not touched since the transaction began to read the database: else
 // what it reads may be older than the cache.
-func (v *sqliteViewing) current(*tx) bool { return !v.begun || v.marks.epoch.Load() == v.epoch }
+func (v *sqliteViewing) current(_ *tx, s scope) bool {
+	return !v.begun || max(v.marks.own[s].epoch.Load(), v.marks.everybody.epoch.Load()) <= v.epoch
+}
 
 func (v *sqliteViewing) touch(*tx, scope) error { return errViewing }
 
