@@ -100,6 +100,9 @@ const (
 	cacheShards = 16
 	cacheShare  = 4096
 	flowShare   = 512
+	// longestName is how many bytes the arguments of a query may have for its rows to be kept: who asks
+	// for what does not exist chooses them.
+	longestName = 1024
 )
 
 // cache holds rows with the stamps under which they were read. It is safe for concurrent use.
@@ -154,7 +157,7 @@ func (h *cacheShard) keep(k cacheKey, v cached, share int) {
 // keptOne is one with the cache in front: the row belongs to the scope, and changes only with it.
 // Callers must not change what slices of the row hold.
 func keptOne[T any](t *tx, s scope, k cacheKey, read func() (T, error)) (T, error) {
-	if t.keeper == nil {
+	if t.keeper == nil || len(k.a)+len(k.b)+len(k.c) > longestName {
 		return read()
 	}
 	if err := t.ready(); err != nil {

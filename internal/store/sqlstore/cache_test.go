@@ -4,6 +4,7 @@ import (
 	"errors"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/nodauth/nod/internal/mfa"
@@ -162,5 +163,29 @@ func TestPostgresPutBackUnderANode(t *testing.T) {
 	write(2)
 	if got := policy(); got != 2 {
 		t.Errorf("policy %d, which is gone", got)
+	}
+}
+
+// TestLongNamesAreNotKept asks for what has a name of many kilobytes, as whoever asks may choose: the
+// cache counts its rows and not how long their names are.
+func TestLongNamesAreNotKept(t *testing.T) {
+	t.Parallel()
+	s := mustOpen(t, Config{DSN: filepath.Join(t.TempDir(), "nod.db")})
+	ask := func(name string) (statements int64) {
+		t.Helper()
+		before := s.Stats().Ran
+		if err := s.View(t.Context(), func(tx store.Tx) error {
+			_, err := tx.UserByName("r", name)
+			return err
+		}); !errors.Is(err, store.ErrNotFound) {
+			t.Fatal(err)
+		}
+		return s.Stats().Ran - before
+	}
+	for length, kept := range map[int]bool{longestName - len("r"): true, longestName: false, 1 << 14: false} {
+		name := strings.Repeat("n", length)
+		if first, second := ask(name), ask(name); first == 0 || (second == 0) != kept {
+			t.Errorf("a name of %d bytes: %d statements, then %d; kept should be %v", length, first, second, kept)
+		}
 	}
 }
