@@ -214,7 +214,7 @@ func (f *Front) signed(typ protocol.Type, h handler) http.Handler {
 		if err := m.Verify(key); err != nil {
 			return reply{}, refusal(err)
 		}
-		release, err := f.c.Shares.Take(string(d.Realm), "")
+		release, err := f.c.Shares.TakeDevice(string(d.Realm), string(d.ID))
 		if err != nil {
 			return reply{}, err
 		}

@@ -33,17 +33,46 @@ func TestShares(t *testing.T) {
 	take("one", "a", false) // its own part is full
 	take("one", "b", true)
 	take("one", "b", false) // the realm's is
-	take("one", "", false)
 	take("two", "a", true) // a name that another realm has too
-	take("two", "", true)
 	for _, release := range held {
 		release()
 	}
 	held = nil
 	take("one", "b", true)
 	take("one", "b", true)
-	take("one", "", true)
-	take("one", "", false)
+	take("one", "a", true)
+	take("one", "a", false)
+}
+
+// TestSharesOfDevices has a device ask for all places of its realm.
+func TestSharesOfDevices(t *testing.T) {
+	t.Parallel()
+	s := httpkit.NewShares(1000, 500)
+	got := 0
+	for range 1000 {
+		if _, err := s.TakeDevice("one", "dev_1"); err == nil {
+			got++
+		}
+	}
+	if got < 8 || got > 100 {
+		t.Errorf("one device has %d of 1000 places", got)
+	}
+	for name, take := range map[string]func() (func(), error){
+		"another device":          func() (func(), error) { return s.TakeDevice("one", "dev_2") },
+		"an application":          func() (func(), error) { return s.Take("one", "app") },
+		"its name in other realm": func() (func(), error) { return s.TakeDevice("two", "dev_1") },
+	} {
+		if _, err := take(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	s = httpkit.NewShares(2, 1)
+	for i := range 3 {
+		_, err := s.TakeDevice("one", string(rune('a'+i)))
+		if (err == nil) != (i < 2) {
+			t.Errorf("device %d of a realm with two places: %v", i, err)
+		}
+	}
 }
 
 func TestSharesInParallel(t *testing.T) {

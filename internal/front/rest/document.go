@@ -104,7 +104,7 @@ func describe(d *huma.OpenAPI, r route, in, out reflect.Type) (*huma.Operation, 
 	if r.access != public {
 		op.Security = []map[string][]string{{bearer: {}}}
 		op.Description = strings.TrimSpace(r.about + "\n\n" + r.access.text())
-		codes = append(codes, mfa.Unauthenticated, mfa.Forbidden)
+		codes = append(codes, mfa.Unauthenticated, mfa.Forbidden, mfa.RateLimited)
 	}
 	op.Parameters = parameters(r)
 	if r.keyed == keyOptional {

@@ -53,7 +53,7 @@ func (h *Handler) streamRoute() {
 		w.Header().Set("Cache-Control", "no-store")
 		c, err := h.admit(r, &endpoint{route: route{access: authenticate}})
 		if err == nil {
-			err = h.stream(w, c)
+			err = h.sharedStream(w, c)
 		}
 		if err != nil {
 			h.refuse(w, r, err)
@@ -82,6 +82,16 @@ func changeOf(v authn.View) change { return change{v.ID, v.State, v.ChangedAt} }
 
 func (c *call) streamScope() string {
 	return string(keys.Encode(string(c.by.Realm), string(c.by.Application.ID), "challenge events"))
+}
+
+// sharedStream is stream in one of the caller's places: a stream holds it as long as a request that waits.
+func (h *Handler) sharedStream(w http.ResponseWriter, c *call) error {
+	release, err := h.c.Shares.Take(string(c.by.Realm), string(c.by.Application.ID))
+	if err != nil {
+		return err
+	}
+	defer release()
+	return h.stream(w, c)
 }
 
 // stream answers until the caller leaves, the credential ends or the server stops.

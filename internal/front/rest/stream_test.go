@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/nodauth/nod/internal/front/httpkit"
 )
 
 // limited is a listener whose connection has write deadlines, as HTTP/2 keeps them: what is set
@@ -69,5 +71,28 @@ func TestBusyStreamEndsWithItsKey(t *testing.T) {
 			l.cancel()
 			<-l.done
 		}
+	})
+}
+
+// TestStreamsCountAsRequests opens streams beyond the application's share of the places.
+func TestStreamsCountAsRequests(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t)
+		s.handler.c.Shares = httpkit.NewShares(10, 1)
+		first := s.listen(s.app, "")
+		second := s.listen(s.app, "")
+		select {
+		case <-second.done:
+		default:
+			t.Error("a second stream of an application with one place is open")
+			second.cancel()
+			<-second.done
+		}
+		s.call(s.app, "GET", "/v1/challenges/ch_none", "").is(429)
+		s.call(s.other, "GET", "/v1/challenges/ch_none", "").is(404)
+		first.cancel()
+		<-first.done
+		s.call(s.app, "GET", "/v1/challenges/ch_none", "").is(404)
 	})
 }
