@@ -15,7 +15,7 @@ type Webhook struct {
 	Events            []string  `json:"events"` // kinds, or beginnings of kinds that end in "."; none for all
 	Description       string    `json:"description,omitzero"`
 	State             string    `json:"state"`                        // enabled or disabled
-	DisabledReason    string    `json:"disabled_reason,omitzero"`     // administrator or gone
+	DisabledReason    string    `json:"disabled_reason,omitzero"`     // administrator, gone or failing
 	Secret            Secret    `json:"secret,omitzero"`              // whsec_…
 	FormerSecretUntil time.Time `json:"former_secret_until,omitzero"` // exclusive
 	CreatedAt         time.Time `json:"created_at"`

@@ -68,7 +68,7 @@ const (
 	SealFinished         = "seal.finished"
 	WebhookCreated       = "webhook.created"
 	WebhookChanged       = "webhook.changed"
-	WebhookDisabled      = "webhook.disabled" // its receiver wants nothing more
+	WebhookDisabled      = "webhook.disabled" // its receiver wants nothing more, or takes nothing
 	WebhookDeleted       = "webhook.deleted"
 	WebhookSecretRotated = "webhook.secret_rotated"
 	WebhookPinged        = "webhook.pinged"

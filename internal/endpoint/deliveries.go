@@ -33,9 +33,13 @@ const (
 // Send implements deliver.Sender: it makes one attempt at a delivery to a webhook.
 func (s *Service) Send(ctx context.Context, d store.Delivery, now mfa.Instant) notice.Outcome {
 	var w store.Webhook
+	off := false
 	err := s.c.Store.View(ctx, func(tx store.Tx) error {
 		var err error
-		w, err = tx.Webhook(d.Realm, d.Target)
+		if w, err = tx.Webhook(d.Realm, d.Target); err != nil {
+			return err
+		}
+		off, err = realmOff(tx, d.Realm)
 		return err
 	})
 	switch {
@@ -45,12 +49,17 @@ func (s *Service) Send(ctx context.Context, d store.Delivery, now mfa.Instant) n
 		return notice.Outcome{Class: notice.Temporary, Text: "The webhook could not be read."}
 	case !w.Enabled:
 		return notice.Outcome{Class: notice.Permanent, Text: "The webhook is disabled."}
+	case off:
+		return notice.Outcome{Class: notice.Temporary, Text: "The realm is disabled."}
 	}
 	m := notice.Message{ID: d.ID, At: now.Time(), To: w.URL, Payload: d.Payload}
 	if m.Keys, err = s.keys(w, now); err != nil {
 		return notice.Outcome{Class: notice.Temporary, Text: "The webhook's secret could not be opened: is the sealing key the database's?"}
 	}
 	out := s.c.Sender.Send(ctx, m)
+	if !errors.Is(ctx.Err(), context.Canceled) { // else this server has cut it off
+		s.noteFailing(ctx, w, out.Class != notice.Delivered, now)
+	}
 	if out.Class == notice.Gone && s.gone(ctx, w) != nil {
 		return notice.Outcome{Class: notice.Temporary, Status: out.Status, Text: "The receiver wants nothing more, and the webhook could not be disabled."}
 	}
@@ -81,7 +90,7 @@ func (s *Service) gone(ctx context.Context, asked store.Webhook) error {
 		if err != nil {
 			return err
 		}
-		w.Enabled, w.DisabledWhy, w.ChangedAt = false, "gone", tx.Now()
+		w.Enabled, w.DisabledWhy, w.ChangedAt, w.FailingSince = false, whyGone, tx.Now(), 0
 		if err := tx.PutWebhook(w); err != nil {
 			return fmt.Errorf("put webhook %s: %w", w.ID, err)
 		}

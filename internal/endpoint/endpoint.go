@@ -60,7 +60,7 @@ type Webhook struct {
 	Events      []string // kinds, or beginnings of kinds that end in "."; none for all
 	Description string
 	Enabled     bool
-	DisabledWhy string      // "administrator", or "gone" where its receiver wanted nothing more
+	DisabledWhy string      // "administrator", "gone" where its receiver wanted nothing more, or "failing"
 	FormerUntil mfa.Instant // until then its former secret signs as well; 0 for none
 	CreatedAt   mfa.Instant
 	ChangedAt   mfa.Instant
@@ -68,7 +68,7 @@ type Webhook struct {
 
 func view(w store.Webhook, now mfa.Instant) Webhook {
 	v := Webhook{
-		ID: w.ID, URL: w.URL, Events: w.Events, Description: w.Description, Enabled: w.Enabled, DisabledWhy: w.DisabledWhy,
+		ID: w.ID, URL: w.URL, Events: w.Events, Description: w.Description, Enabled: w.Enabled, DisabledWhy: whyDisabled(w),
 		CreatedAt: w.CreatedAt, ChangedAt: w.ChangedAt,
 	}
 	if now < w.FormerUntil {
@@ -116,6 +116,9 @@ func checkEvents(list []string) error {
 
 func (c Change) apply(w *store.Webhook) {
 	if c.URL != nil {
+		if w.Enabled && *c.URL != w.URL {
+			w.FailingSince = 0
+		}
 		w.URL = *c.URL
 	}
 	if c.Events != nil {
@@ -125,7 +128,7 @@ func (c Change) apply(w *store.Webhook) {
 		w.Description = *c.Description
 	}
 	if c.Enabled != nil && *c.Enabled != w.Enabled {
-		w.Enabled, w.DisabledWhy = *c.Enabled, ""
+		w.Enabled, w.DisabledWhy, w.FailingSince = *c.Enabled, "", 0
 		if !w.Enabled {
 			w.DisabledWhy = "administrator"
 		}

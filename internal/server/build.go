@@ -125,7 +125,7 @@ func (s *Server) housekeeping(p parts) func(context.Context) error {
 		defer t.Stop()
 		for {
 			began := time.Now()
-			err := errors.Join(p.accounts.Sweep(ctx), p.deliveries.Sweep(ctx))
+			err := errors.Join(p.accounts.Sweep(ctx), p.webhooks.Sweep(ctx), p.deliveries.Sweep(ctx))
 			s.telemetry.Swept(time.Since(began), err)
 			if err != nil && ctx.Err() == nil {
 				s.log.WarnContext(ctx, "housekeeping failed", slog.Any("error", err))

@@ -72,6 +72,8 @@ type Deliveries interface {
 	ReplayDead(f DeliveryFilter, since, now mfa.Instant, limit int) (int, error)
 	// ListDeliveries goes by (CreatedAt, id), newest first.
 	ListDeliveries(f DeliveryFilter, p Page) ([]Delivery, error)
+	// PendingBeyond says whether more than n deliveries are pending for a target.
+	PendingBeyond(realm mfa.RealmID, kind, target string, n int) (bool, error)
 }
 
 // Attempts reads and writes the attempts at deliveries.
@@ -100,6 +102,7 @@ type Webhook struct {
 	CreatedAt    mfa.Instant
 	ChangedAt    mfa.Instant
 	Version      int64
+	FailingSince mfa.Instant // the first attempt that failed since one succeeded; 0 if the last one did, and if it is gone by its own word
 }
 
 // Webhooks reads and writes webhooks.
@@ -111,5 +114,8 @@ type Webhooks interface {
 	// EnabledWebhooks lists those of all realms that are enabled.
 	EnabledWebhooks() ([]Webhook, error)
 	PutWebhook(Webhook) error
+	// SetFailing notes since when a webhook fails, 0 for not, and nothing else of it. It does
+	// nothing for one that is not there.
+	SetFailing(realm mfa.RealmID, id string, since mfa.Instant) error
 	DeleteWebhook(realm mfa.RealmID, id string) error
 }

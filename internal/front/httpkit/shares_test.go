@@ -33,7 +33,7 @@ func TestShares(t *testing.T) {
 	take("one", "a", false) // its own part is full
 	take("one", "b", true)
 	take("one", "b", false) // the realm's is
-	take("two", "a", true) // a name that another realm has too
+	take("two", "a", true)  // a name that another realm has too
 	for _, release := range held {
 		release()
 	}

@@ -14,7 +14,7 @@ type webhookShape struct {
 	Events         []string `json:"events" doc:"Kinds, or beginnings of kinds that end in a full stop; none for all."`
 	Description    string   `json:"description,omitempty"`
 	State          string   `json:"state" enum:"enabled,disabled"`
-	DisabledReason string   `json:"disabled_reason,omitempty" enum:"administrator,gone" doc:"gone: its receiver answered 410."`
+	DisabledReason string   `json:"disabled_reason,omitempty" enum:"administrator,gone,failing" doc:"gone: its receiver answered 410. failing: it took nothing for five days, or while 100,000 deliveries gathered."`
 	Secret         string   `json:"secret,omitempty" doc:"In the answer to its creation and its rotation only."`
 	FormerUntil    instant  `json:"former_secret_until,omitzero" doc:"Until then the replaced secret signs as well. Exclusive."`
 	CreatedAt      instant  `json:"created_at"`

@@ -9,7 +9,7 @@ const (
 	deliveryColumns = `realm, id, kind, target, about, payload, state, node, due_at, tries, attempts, ended_at, created_at`
 	attemptColumns  = `realm, delivery_id, number, at, outcome, status, took_ms, text`
 	webhookColumns  = `realm, id, url, events, description, enabled, disabled_why, secret, former_secret, former_until,
-		created_at, changed_at, version`
+		created_at, changed_at, version, failing_since`
 )
 
 func deliveryFields(d *store.Delivery) []any {
@@ -29,6 +29,7 @@ func webhookFields(w *store.Webhook) []any {
 		words[string]{&w.Events},
 		&w.Description, &w.Enabled, &w.DisabledWhy, &w.Secret,
 		&w.FormerSecret, &w.FormerUntil, &w.CreatedAt, &w.ChangedAt, &w.Version,
+		&w.FailingSince,
 	}
 }
 
@@ -95,6 +96,12 @@ func (t *tx) ListDeliveries(f store.DeliveryFilter, p store.Page) ([]store.Deliv
 		ORDER BY created_at DESC, id DESC LIMIT $6`, f.Realm, f.Kind, f.Target, at, id, limit(p.Limit))
 }
 
+// PendingBeyond implements store.Deliveries.
+func (t *tx) PendingBeyond(realm mfa.RealmID, kind, target string, n int) (bool, error) {
+	return t.there(`SELECT 1 FROM deliveries WHERE realm = $1 AND kind = $2 AND target = $3 AND state = 'pending'
+		ORDER BY created_at, id LIMIT 1 OFFSET $4`, realm, kind, target, limit(n))
+}
+
 // InsertAttempt implements store.Attempts.
 func (t *tx) InsertAttempt(a store.Attempt) error {
 	return t.insert(insertAttempt, attemptFields(&a)...)
@@ -139,8 +146,14 @@ func (t *tx) EnabledWebhooks() ([]store.Webhook, error) {
 func (t *tx) PutWebhook(w store.Webhook) error {
 	return t.put(`SELECT 1 FROM webhooks WHERE realm = $1 AND id = $2`, []any{w.Realm, w.ID},
 		`UPDATE webhooks SET url = $3, events = $4, description = $5, enabled = $6, disabled_why = $7, secret = $8,
-		former_secret = $9, former_until = $10, created_at = $11, changed_at = $12, version = $13 + 1
+		former_secret = $9, former_until = $10, created_at = $11, changed_at = $12, version = $13 + 1, failing_since = $14
 		WHERE realm = $1 AND id = $2 AND version = $13`, webhookFields(&w)...)
+}
+
+// SetFailing implements store.Webhooks.
+func (t *tx) SetFailing(realm mfa.RealmID, id string, since mfa.Instant) error {
+	_, err := t.write(`UPDATE webhooks SET failing_since = $3 WHERE realm = $1 AND id = $2`, realm, id, since)
+	return err
 }
 
 // DeleteWebhook implements store.Webhooks.

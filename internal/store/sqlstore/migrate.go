@@ -16,7 +16,7 @@ import (
 )
 
 // Version is the version of the schema that this program reads and writes.
-const Version = 10
+const Version = 11
 
 // Oldest is the oldest version whose programs may work with a database beside this one: nodes that
 // are replaced one after the other share it for a while. What is migrated after it only adds (a test

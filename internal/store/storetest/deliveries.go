@@ -94,6 +94,13 @@ func listDeliveries(t *testing.T, s store.Store) {
 				kept = append(kept, d)
 			}
 		}
+		if state == store.DeliveryPending {
+			for n := range len(kept) + 2 {
+				equal(t, "PendingBeyond", read(t, s, func(tx store.Tx) (bool, error) {
+					return tx.PendingBeyond(realm, "webhook", "whk_1", n)
+				}), n < len(kept))
+			}
+		}
 		equal(t, "ListDeliveries "+string(state), walk(t, s, func(tx store.Tx, p store.Page) ([]store.Delivery, error) {
 			return tx.ListDeliveries(f, p)
 		}, func(d store.Delivery) (mfa.Instant, string) { return d.CreatedAt, d.ID }), kept)
@@ -261,6 +268,11 @@ func webhooks(t *testing.T, s store.Store) {
 		is(t, "PutWebhook of none", tx.PutWebhook(none), store.ErrNotFound)
 		return nil
 	})
+	update(t, s, func(tx store.Tx) error {
+		return errors.Join(tx.SetFailing(realm, first.ID, 77), tx.SetFailing(newRealm(), first.ID, 78), tx.SetFailing(realm, "whk_none", 79))
+	})
+	changed.FailingSince = 77
+	equal(t, "after SetFailing", read(t, s, get), changed)
 	update(t, s, func(tx store.Tx) error { return tx.DeleteWebhook(realm, first.ID) })
 	missing(t, s, get)
 	want(t, s, store.ErrNotFound, func(tx store.Tx) error { return tx.DeleteWebhook(realm, first.ID) })
