@@ -90,15 +90,15 @@ func (s *Service) RunQuota(ctx context.Context) error {
 
 // Recount counts the live challenges of the realms in which this node made some.
 func (s *Service) Recount(ctx context.Context) error {
-	return s.c.Gate.Recount(func(realm mfa.RealmID, limit int) (int, error) {
-		n := 0
+	return s.c.Gate.Recount(func(realm mfa.RealmID, limit int) (map[mfa.ApplicationID]int, error) {
+		var n map[mfa.ApplicationID]int
 		err := s.c.Store.View(ctx, func(tx store.Tx) error {
 			var err error
 			n, err = tx.LiveInRealm(realm, limit)
 			return err
 		})
 		if err != nil {
-			return 0, fmt.Errorf("count live challenges of %s: %w", realm, err)
+			return nil, fmt.Errorf("count live challenges of %s: %w", realm, err)
 		}
 		return n, nil
 	})

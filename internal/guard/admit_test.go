@@ -133,11 +133,11 @@ func TestGateBoundsARealm(t *testing.T) {
 	live := map[mfa.RealmID]int{"one": 2, "two": 0}
 	recount := func() {
 		t.Helper()
-		err := g.Recount(func(realm mfa.RealmID, limit int) (int, error) {
+		err := g.Recount(func(realm mfa.RealmID, limit int) (map[mfa.ApplicationID]int, error) {
 			if limit != 3 {
 				t.Errorf("counts up to %d", limit)
 			}
-			return live[realm], nil
+			return map[mfa.ApplicationID]int{"app": live[realm]}, nil
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -150,4 +150,40 @@ func TestGateBoundsARealm(t *testing.T) {
 	recount()
 	recount() // nothing is left to count
 	admit("one", true)
+}
+
+// TestGateBoundsAnApplication has an application ask for all that its realm may have.
+func TestGateBoundsAnApplication(t *testing.T) {
+	t.Parallel()
+	g := guard.NewGate(guard.Rates{PerApplication: 1e6, PerAddress: 1e6, Burst: time.Second, LivePerRealm: 5, LivePerApplication: 3})
+	now := time.Unix(1, 0)
+	if got := admitted(t, g, 10, realm, "greedy", "", now); got != 3 {
+		t.Errorf("the first has %d, want 3", got)
+	}
+	if got := admitted(t, g, 10, realm, "other", "", now); got != 2 {
+		t.Errorf("another one has %d, want what the realm has left, 2", got)
+	}
+	if got := admitted(t, g, 10, "elsewhere", "greedy", "", now); got != 3 {
+		t.Errorf("its name in another realm has %d, want 3", got)
+	}
+	live := map[mfa.ApplicationID]int{"greedy": 3, "third": 1}
+	recount := func() {
+		t.Helper()
+		if err := g.Recount(func(mfa.RealmID, int) (map[mfa.ApplicationID]int, error) { return live, nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	recount()
+	if got := admitted(t, g, 10, realm, "greedy", "", now); got != 0 {
+		t.Errorf("the first has %d more", got)
+	}
+	if got := admitted(t, g, 10, realm, "third", "", now); got != 1 {
+		t.Errorf("one that was counted has %d more, want 1", got)
+	}
+	clear(live)
+	recount()
+	recount()
+	if got := admitted(t, g, 10, realm, "greedy", "", now); got != 3 {
+		t.Errorf("later the first has %d, want 3", got)
+	}
 }

@@ -84,9 +84,10 @@ func (s *Server) build(ctx context.Context, ring *keys.Ring) (p parts, err error
 	if err := errors.Join(errs...); err != nil {
 		return parts{}, err
 	}
+	livePerRealm, livePerApplication := s.c.Limits.live()
 	gate := guard.NewGate(guard.Rates{
 		PerApplication: rate.Limit(s.c.Limits.CreatePerApplication), PerAddress: rate.Limit(s.c.Limits.CreatePerAddress),
-		Burst: guard.DefaultRates().Burst, LivePerRealm: s.c.Limits.LivePerRealm,
+		Burst: guard.DefaultRates().Burst, LivePerRealm: livePerRealm, LivePerApplication: livePerApplication,
 	})
 	p.pipeline, err = authn.New(authn.Config{
 		Store: s.store, Challenges: challenges, Devices: devices, Hub: s.hub, Factors: p.factors, Users: users,

@@ -84,6 +84,7 @@ type Limits struct {
 	WaitingPerApplication int           `yaml:"waiting_per_application" help:"of those, requests of one application; half of waiting if 0"`
 	WaitingPerRealm       int           `yaml:"waiting_per_realm" help:"of those, requests of one realm; three quarters of waiting if 0"`
 	LivePerRealm          int           `yaml:"live_per_realm" help:"challenges in progress at once in one realm"`
+	LivePerApplication    int           `yaml:"live_per_application" help:"of those, challenges of one application; half of live_per_realm if 0"`
 	CreatePerApplication  float64       `yaml:"create_per_application" help:"challenges a second that one application may make, per node"`
 	CreatePerAddress      float64       `yaml:"create_per_address" help:"challenges a second that one application may make for one address, per node"`
 	StopGrace             time.Duration `yaml:"stop_grace" help:"time for requests in progress when the server stops"`
@@ -302,7 +303,7 @@ func (c Config) checkRest() error {
 	}
 	l := c.Limits
 	positive := l.CreatePerApplication > 0 && l.CreatePerAddress > 0 // which not-a-number is not
-	if l.HashSlots < 0 || l.Waiting < 1 || l.WaitingPerApplication < 0 || l.WaitingPerRealm < 0 || l.LivePerRealm < 1 || !positive || l.StopGrace < 0 {
+	if l.HashSlots < 0 || l.Waiting < 1 || l.WaitingPerApplication < 0 || l.WaitingPerRealm < 0 || l.LivePerRealm < 1 || l.LivePerApplication < 0 || !positive || l.StopGrace < 0 {
 		return errors.New("limits: values must be positive")
 	}
 	return nil
@@ -362,6 +363,15 @@ func (l Limits) shares() (perRealm, perApplication int) {
 	}
 	if perApplication == 0 {
 		perApplication = max(1, l.Waiting/2)
+	}
+	return perRealm, perApplication
+}
+
+// live gives how many challenges of one realm and of one application are in progress at once.
+func (l Limits) live() (perRealm, perApplication int) {
+	perRealm, perApplication = l.LivePerRealm, l.LivePerApplication
+	if perApplication == 0 {
+		perApplication = max(1, perRealm/2)
 	}
 	return perRealm, perApplication
 }

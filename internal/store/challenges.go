@@ -66,8 +66,9 @@ type Challenges interface {
 	// ListedChallenges lists those that were rung and are pending or answered, newest first, also
 	// those whose limit has passed and is not recorded yet.
 	ListedChallenges(realm mfa.RealmID, user mfa.UserID) ([]Challenge, error)
-	// LiveInRealm counts the realm's challenges that are pending, answered or approved, up to limit.
-	LiveInRealm(realm mfa.RealmID, limit int) (int, error)
+	// LiveInRealm counts the realm's challenges that are pending, answered or approved, by
+	// application; up to limit in all.
+	LiveInRealm(realm mfa.RealmID, limit int) (map[mfa.ApplicationID]int, error)
 	// ApplicationLive lists the live challenges of an application.
 	ApplicationLive(realm mfa.RealmID, app mfa.ApplicationID, limit int) ([]Challenge, error)
 	// Rung lists the user's prompts that were rung at or after since and gave no place back.

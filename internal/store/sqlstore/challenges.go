@@ -146,15 +146,25 @@ func (t *tx) ListedChallenges(realm mfa.RealmID, user mfa.UserID) ([]store.Chall
 }
 
 // LiveInRealm implements store.Challenges. It looks at all that are live, as ApplicationLive does.
-func (t *tx) LiveInRealm(realm mfa.RealmID, n int) (int, error) {
-	decided, err := one(t, itself[int], `SELECT COUNT(*) FROM (SELECT 1 FROM challenges
-		WHERE state = 'approved' AND redeem_by > 0 AND realm || '' = $1 LIMIT $2) AS counted`, realm, limit(n))
-	if err != nil {
-		return 0, err
+func (t *tx) LiveInRealm(realm mfa.RealmID, n int) (map[mfa.ApplicationID]int, error) {
+	type part struct {
+		app mfa.ApplicationID
+		n   int
 	}
-	more, err := one(t, itself[int], `SELECT COUNT(*) FROM (SELECT 1 FROM challenges
-		WHERE state IN ('pending', 'answered') AND decide_by > 0 AND realm || '' = $1 LIMIT $2) AS counted`, realm, limit(n-decided))
-	return decided + more, err
+	fields := func(p *part) []any { return []any{&p.app, &p.n} }
+	out, left := make(map[mfa.ApplicationID]int), n
+	for _, live := range []string{`state = 'approved' AND redeem_by > 0`, `state IN ('pending', 'answered') AND decide_by > 0`} {
+		parts, err := list(t, fields, `SELECT application_id, COUNT(*) FROM (SELECT application_id FROM challenges
+			WHERE `+live+` AND realm || '' = $1 LIMIT $2) AS counted GROUP BY application_id`, realm, limit(left))
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range parts {
+			out[p.app] += p.n
+			left -= p.n
+		}
+	}
+	return out, nil
 }
 
 // ApplicationLive implements store.Challenges. It looks at all that are live, of all applications, by
