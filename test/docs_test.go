@@ -253,7 +253,7 @@ func freePorts(t *testing.T, variables ...string) (env []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close() // after all of them, so that none is given twice
+		defer func() { _ = l.Close() }() // after all of them, so that none is given twice
 		env = append(env, fmt.Sprintf("%s=%d", name, l.Addr().(*net.TCPAddr).Port))
 	}
 	return env

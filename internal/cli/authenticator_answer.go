@@ -125,11 +125,12 @@ func (v *authAnswer) find(a *app, devices []*authenticator.Device) (*authenticat
 	}
 }
 
-// look asks every account once. Only one account is asked to wait, since they are asked in turn.
+// look asks every account once. Only one account is asked to wait, since they are asked in turn. One
+// whose device was removed is no reason not to ask the others.
 func (v *authAnswer) look(ctx context.Context, devices []*authenticator.Device, left time.Duration) (*authenticator.Device, authenticator.Prompt, error) {
 	var found *authenticator.Device
 	var prompts []authenticator.Prompt
-	wait := 0
+	wait, removed := 0, 0
 	if left > 0 {
 		wait = max(1, min(int(left.Seconds()), 25/len(devices)))
 	}
@@ -139,6 +140,10 @@ func (v *authAnswer) look(ctx context.Context, devices []*authenticator.Device, 
 			if err == nil {
 				return d, p, nil
 			}
+			if errors.Is(err, authenticator.ErrRevoked) && removed+1 < len(devices) {
+				removed++
+				continue
+			}
 			if !errors.Is(err, authenticator.ErrNoPrompt) {
 				return nil, authenticator.Prompt{}, err
 			}
@@ -147,6 +152,10 @@ func (v *authAnswer) look(ctx context.Context, devices []*authenticator.Device, 
 			continue
 		}
 		u, err := d.Poll(ctx, wait)
+		if errors.Is(err, authenticator.ErrRevoked) && removed+1 < len(devices) {
+			removed++
+			continue
+		}
 		if err != nil {
 			return nil, authenticator.Prompt{}, err
 		}

@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"reflect"
 	"syscall"
 	"time"
 
@@ -129,6 +130,7 @@ func newParser(g *grammar, a *app) (*kong.Kong, error) {
 			{Key: "run", Title: "This program"},
 			{Key: "server", Title: "Which server", Description: "Without these, the one whose data directory is at hand."},
 		}),
+		kong.TypeMapper(reflect.TypeFor[time.Duration](), kong.MapperFunc(decodeSpan)),
 		// Commands of the verbs' own names are found by what they are called.
 		kong.Vars{"config_dir": a.configDir()},
 	)

@@ -9,7 +9,7 @@ import (
 )
 
 type doctorCmd struct {
-	configured
+	dataDir
 	Deep   bool   `help:"Read all of a SQLite database, which takes a while."`
 	CAFile string `name:"ca-file" placeholder:"FILE" help:"PEM certificates to trust beside the system's, for a private authority."`
 }

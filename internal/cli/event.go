@@ -17,14 +17,14 @@ type eventCmd struct {
 const followPace = 2 * time.Second
 
 type eventList struct {
-	User        string        `placeholder:"USER" help:"Only of this user: name, alias or id."`
-	Application string        `placeholder:"APPLICATION" help:"Only of this application: name or id."`
-	Device      string        `placeholder:"ID" help:"Only of this device."`
-	Challenge   string        `placeholder:"ID" help:"Only of this challenge."`
-	Kind        string        `placeholder:"KIND" help:"Only of this kind, as challenge.denied, or of all that begin so, as challenge. with the dot."`
-	Since       time.Duration `placeholder:"DURATION" help:"Only those not older, such as 24h."`
-	Limit       int           `default:"100" help:"How many at most, the newest; 0 for all."`
-	Follow      bool          `short:"f" help:"Go on with those to come."`
+	User        string `placeholder:"USER" help:"Only of this user: name, alias or id."`
+	Application string `placeholder:"APPLICATION" help:"Only of this application: name or id."`
+	Device      string `placeholder:"ID" help:"Only of this device."`
+	Challenge   string `placeholder:"ID" help:"Only of this challenge."`
+	Kind        string `placeholder:"KIND" help:"Only of this kind, as challenge.denied, or of all that begin so, as challenge. with the dot."`
+	Since       string `placeholder:"WHEN" help:"Only those not older: a time as 2026-11-22T10:00:00Z, or how long ago, as 24h."`
+	Limit       int    `default:"100" help:"How many at most, the newest; 0 for all."`
+	Follow      bool   `short:"f" help:"Go on with those to come."`
 }
 
 // Help gives examples.
@@ -65,8 +65,9 @@ func (v *eventList) Run(a *app) error {
 
 func (v *eventList) query(a *app, c *client.Client) (client.EventQuery, error) {
 	q := client.EventQuery{Device: v.Device, Challenge: v.Challenge, Kind: v.Kind}
-	if v.Since > 0 {
-		q.Since = a.now().Add(-v.Since)
+	var err error
+	if q.Since, err = a.moment("--since", v.Since); err != nil {
+		return q, err
 	}
 	if v.User != "" {
 		u, err := a.user(c, v.User)

@@ -96,12 +96,12 @@ func (a *app) moment(flag, text string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
-	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
+	if d, err := parseSpan(text); err == nil && d >= 0 {
 		return a.now().Add(-d), nil
 	}
 	t, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("%s: %q is neither a time such as 2026-11-22T10:00:00Z nor how long ago it is, such as 24h", flag, text)
+		return time.Time{}, usagef("%s: %q is neither a time such as 2026-11-22T10:00:00Z nor how long ago it is, such as 24h or 7d", flag, text)
 	}
 	return t, nil
 }

@@ -21,7 +21,7 @@ type userInvite struct {
 	Again            bool          `help:"With --all-without-device: a new link also for those who have a live one, which ends."`
 	Reset            bool          `help:"The link leads to a new password, not to a device."`
 	SetPassword      bool          `help:"A person without a password may set one."`
-	ExpiresIn        time.Duration `default:"168h" placeholder:"TIME" help:"How long it is good for, 1h to 720h."`
+	ExpiresIn        time.Duration `default:"168h" placeholder:"TIME" help:"How long it is good for, 1h to 30d."`
 	Out              string        `placeholder:"FILE" help:"Write name,link,expires to this new file, which only you can read."`
 }
 

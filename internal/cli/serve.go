@@ -40,7 +40,7 @@ func (c serveCmd) Run(a *app) error {
 	return s.Run(a.ctx)
 }
 
-type migrateCmd struct{ configured }
+type migrateCmd struct{ dataDir }
 
 // Help gives an example.
 func (migrateCmd) Help() string {

@@ -5,7 +5,6 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/nodauth/nod/client"
 )
@@ -319,9 +318,9 @@ func (v *webhookDelivery) Run(a *app) error {
 
 type webhookReplay struct {
 	webhookArg
-	Delivery string         `arg:"" optional:"" help:"Id of the delivery; left out with --dead."`
-	Dead     bool           `help:"All that were given up."`
-	Since    *time.Duration `placeholder:"DURATION" help:"With --dead, only those not older, such as 24h."`
+	Delivery string `arg:"" optional:"" help:"Id of the delivery; left out with --dead."`
+	Dead     bool   `help:"All that were given up."`
+	Since    string `placeholder:"WHEN" help:"With --dead, only those not older: a time as 2026-11-22T10:00:00Z, or how long ago, as 24h."`
 }
 
 // Help gives examples.
@@ -332,8 +331,12 @@ func (webhookReplay) Help() string {
 
 // Run replays.
 func (v *webhookReplay) Run(a *app) error {
-	if v.Dead == (v.Delivery != "") || (v.Since != nil && !v.Dead) {
+	if v.Dead == (v.Delivery != "") || (v.Since != "" && !v.Dead) {
 		return usagef("name a delivery, or --dead, to which --since may be added.")
+	}
+	since, err := a.moment("--since", v.Since)
+	if err != nil {
+		return err
 	}
 	c, err := a.connect()
 	if err != nil {
@@ -345,10 +348,6 @@ func (v *webhookReplay) Run(a *app) error {
 			return err
 		}
 		return a.showDelivery(d)
-	}
-	var since time.Time
-	if v.Since != nil {
-		since = a.now().Add(-*v.Since)
 	}
 	total := 0
 	for {

@@ -144,11 +144,34 @@ func LoadConfig(path string, environ []string) (Config, error) {
 	return c, c.Check()
 }
 
-var unknownKey = regexp.MustCompile(`field (\S+) not found in type \S+`)
+var (
+	unknownKey = regexp.MustCompile(`field (\S+) not found in type \S+`)
+	wrongType  = regexp.MustCompile("cannot unmarshal !!\\w+ (`[^`]*` )?into (\\S+)")
+)
 
 // inWords says what is wrong in a file without the names of our types.
 func inWords(err error) string {
 	text := unknownKey.ReplaceAllString(err.Error(), "there is no key $1")
+	text = wrongType.ReplaceAllStringFunc(text, func(found string) string {
+		m := wrongType.FindStringSubmatch(found)
+		what := "what stands here "
+		if m[1] != "" {
+			what = m[1]
+		}
+		switch m[2] {
+		case "[]string":
+			return what + "is not a list, such as [one, other]"
+		case "bool":
+			return what + "is neither true nor false"
+		case "int", "float64":
+			return what + "is not a number"
+		case "time.Duration":
+			return what + "is not a duration, such as 15s"
+		case "string", "secret.Value":
+			return what + "is not a text"
+		}
+		return what + "stands where there should be keys with values"
+	})
 	return strings.NewReplacer("yaml: unmarshal errors:\n  ", "", "\n  ", "; ").Replace(text)
 }
 

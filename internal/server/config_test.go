@@ -15,6 +15,11 @@ func TestLoadConfigRefuses(t *testing.T) {
 		want       string
 	}{
 		{"unknown keys", "listn: 127.0.0.1:1\ntls: {cert: x}\n", nil, "nod.yaml: line 1: there is no key listn; line 2: there is no key cert"},
+		{"no list", "trusted_proxies: 10.0.0.1\n", nil, "line 1: `10.0.0.1` is not a list, such as [one, other]"},
+		{"no number", "limits: {waiting: many}\n", nil, "line 1: `many` is not a number"},
+		{"no keys", "log: json\n", nil, "line 1: `json` stands where there should be keys with values"},
+		{"no text", "listen: [a, b]\n", nil, "line 1: what stands here is not a text"},
+		{"no duration", "deliveries: {timeout: long}\n", nil, "line 1: `long` is not a duration"},
 		{"unknown database", "database: mysql://nod:hunter2@db/nod\n", nil, "database: neither"},
 		{"key twice", "listen: 127.0.0.1:1\nlisten: 127.0.0.1:2\n", nil, "already defined"},
 		{"second document", "listen: 127.0.0.1:1\n---\nlisten: 0.0.0.0:1\n", nil, "after the first document"},
