@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"slices"
 	"strings"
@@ -55,6 +56,25 @@ func oneFlow(realm mfa.RealmID, id mfa.ChallengeID) scope {
 }
 
 func (s scope) flow() bool { return s > people }
+
+// kinds is a set of kinds of scopes.
+type kinds uint8
+
+const (
+	houseKind kinds = 1 << iota
+	personKind
+	flowKind
+)
+
+func (s scope) kind() kinds {
+	switch {
+	case s == house:
+		return houseKind
+	case s.flow():
+		return flowKind
+	}
+	return personKind
+}
 
 // place is a hash. Who makes many people share a place gains nothing.
 func place(realm, id string) uint32 {
@@ -197,7 +217,7 @@ func (t *tx) touch(s scope) error {
 	if err := t.ready(); err != nil {
 		return err
 	}
-	t.touched = true
+	t.touched |= s.kind()
 	return t.fail(t.keeper.touch(t, s))
 }
 
@@ -240,15 +260,27 @@ func (t *tx) touchEverybody() error {
 	if err := t.ready(); err != nil {
 		return err
 	}
-	t.touched = true
+	t.touched |= personKind | flowKind
 	return t.fail(t.keeper.touchEverybody(t))
 }
 
-// keptTables are those whose rows may be in the cache.
-var keptTables = map[string]bool{
-	"realms": true, "realm_keys": true, "key_sets": true, "policies": true, "applications": true, "api_keys": true,
-	"users": true, "user_names": true, "devices": true, "totps": true, "backup_sets": true, "backup_codes": true,
-	"bypass_codes": true, "challenges": true, "notices": true, "waits": true, "sources": true, "browsers": true,
+// keptTables are those whose rows may be in the cache, with the kind of the scope that they are kept
+// under.
+var keptTables = map[string]kinds{
+	"realms": houseKind, "realm_keys": houseKind, "key_sets": houseKind, "policies": houseKind,
+	"applications": houseKind, "api_keys": houseKind,
+	"users": personKind, "user_names": personKind, "devices": personKind, "totps": personKind,
+	"backup_sets": personKind, "backup_codes": personKind, "bypass_codes": personKind,
+	"notices": personKind, "waits": personKind, "sources": personKind, "browsers": personKind,
+	"challenges": flowKind,
+}
+
+// untold is an error if the cache was not told of a write to rows that it may hold.
+func (t *tx) untold(text string) error {
+	if need := keptTables[tableOf(text)]; need == 0 || t.keeper == nil || t.touched&need != 0 {
+		return nil
+	}
+	return fmt.Errorf("the cache was not told of a write to %s: call touchPerson, touchChallenge or touch(house)", tableOf(text))
 }
 
 // tableOf is the table that a statement writes, in the form in which they are written here.

@@ -189,3 +189,43 @@ func TestLongNamesAreNotKept(t *testing.T) {
 		}
 	}
 }
+
+// TestForgottenTouch writes rows that may be in the cache without naming the right scope, as a method
+// that forgets it would: each is an error.
+func TestForgottenTouch(t *testing.T) {
+	t.Parallel()
+	s := mustOpen(t, Config{DSN: filepath.Join(t.TempDir(), "nod.db")})
+	if err := s.Update(t.Context(), func(tx store.Tx) error {
+		return tx.InsertUser(store.User{Realm: "r", ID: "usr_1", Name: "a", State: store.UserActive}, nil)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	const write, writeAndRead = `UPDATE users SET display = 'b'`, `UPDATE users SET display = 'b' RETURNING id`
+	for name, c := range map[string]struct {
+		do func(*tx) error
+		ok bool
+	}{
+		"nothing named": {func(t *tx) error { _, err := t.write(write); return err }, false},
+		"named": {func(t *tx) error {
+			err := t.touchPerson("r", "usr_1")
+			_, failed := t.write(write)
+			return errors.Join(err, failed)
+		}, true},
+		"another kind of scope named": {func(t *tx) error {
+			err := t.touch(house)
+			_, failed := t.write(write)
+			return errors.Join(err, failed)
+		}, false},
+		"rows returned":               {func(t *tx) error { _, err := list(t, itself[string], writeAndRead); return err }, false},
+		"rows returned, and named":    {func(t *tx) error { return t.touchOwner("r", writeAndRead) }, true},
+		"no row returned, none named": {func(t *tx) error { return t.touchOwners(`DELETE FROM waits RETURNING realm, user_id`) }, true},
+	} {
+		err := s.Update(t.Context(), func(own store.Tx) error {
+			inner, _ := own.(*tx)
+			return c.do(inner)
+		})
+		if (err == nil) != c.ok {
+			t.Errorf("%s: %v, want success: %v", name, err, c.ok)
+		}
+	}
+}

@@ -110,11 +110,12 @@ func (t *tx) PutSealedValue(c sealed.Column, v store.SealedValue, fresh []byte) 
 // touchSealed has the cache forget the rows of a table. They say the same as before, and would open
 // with a key that goes.
 func (t *tx) touchSealed(c sealed.Column) error {
-	switch {
-	case !keptTables[c.Table]:
+	switch keptTables[c.Table] {
+	case 0:
 		return nil
-	case c.Table == "realm_keys":
+	case houseKind:
 		return t.touch(house)
+	case personKind, flowKind:
 	}
 	return t.touchEverybody()
 }

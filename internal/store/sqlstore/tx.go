@@ -36,7 +36,8 @@ type tx struct {
 
 	cache   *cache
 	keeper  keeper // nil without a cache
-	touched bool   // something of the cache
+	touched kinds  // what the cache was told of
+	owing   string // the last statement that wrote and returned rows, of which it has to be told after it
 
 	// later holds events that are written at the end of the transaction, with those of others, and
 	// flush writes them before; nil where events are written at once.
@@ -64,8 +65,11 @@ func (t *tx) Wake(keys ...string) { t.wakes = append(t.wakes, keys...) }
 
 // outcome is what becomes of the run whose function returned err.
 func (t *tx) outcome(err error) error {
-	if t.failed != nil && err == nil {
-		return t.failed
+	if err == nil {
+		err = t.failed
+	}
+	if err == nil {
+		err = t.untold(t.owing)
 	}
 	return err
 }
@@ -96,8 +100,8 @@ func (t *tx) write(text string, args ...any) (int64, error) {
 	if err := t.ready(); err != nil {
 		return 0, err
 	}
-	if !t.touched && t.keeper != nil && keptTables[tableOf(text)] {
-		return 0, fmt.Errorf("the cache was not told of a write to %s: call touchPerson or touch(house) before it", tableOf(text))
+	if err := t.untold(text); err != nil {
+		return 0, err
 	}
 	return t.exec(text, args)
 }
@@ -126,7 +130,13 @@ func (t *tx) read(text string, args []any, row func(scan func(...any) error) err
 	if err != nil {
 		return err
 	}
-	return t.fail(t.session.query(text, values, row))
+	if t.viewing || t.untold(text) == nil {
+		return t.fail(t.session.query(text, values, row))
+	}
+	return t.fail(t.session.query(text, values, func(scan func(...any) error) error {
+		t.owing = text
+		return row(scan)
+	}))
 }
 
 // insert runs an INSERT that does nothing when a key is taken.
