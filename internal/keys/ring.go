@@ -183,6 +183,9 @@ func (r *Ring) Seal(plain []byte, ad AAD) ([]byte, error) {
 		return nil, fmt.Errorf("seal: the column %s.%s is not among those that are sealed again when the key is replaced", ad.Table, ad.Column)
 	}
 	s := r.sealing.Load()
+	if s.use == "" {
+		return nil, fmt.Errorf("seal: %w", ErrNoSealKey)
+	}
 	sealed, err := s.sealers[s.use].Encrypt(plain, place)
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)

@@ -24,7 +24,7 @@ type sealing struct {
 	ids     []string // oldest first
 	sealers map[string]tink.AEAD
 	opener  tink.AEAD // with any of the keys
-	use     string    // the id of the key that seals
+	use     string    // the id of the key that seals; "" while none may
 	derived []byte    // tells the deriving keys of one document from another's
 }
 
@@ -70,7 +70,7 @@ func newSealing(h *keyset.Handle) (*sealing, error) {
 // SealKeys gives the ids of the sealing keys that the ring holds, oldest first.
 func (r *Ring) SealKeys() []string { return slices.Clone(r.sealing.Load().ids) }
 
-// SealKey gives the id of the key that seals.
+// SealKey gives the id of the key that seals, "" after StopSealing.
 func (r *Ring) SealKey() string { return r.sealing.Load().use }
 
 // ErrNoSealKey is returned for a sealing key that the ring does not hold.
@@ -87,6 +87,14 @@ func (r *Ring) UseSealKey(id string) error {
 	}
 	r.sealing.Store(s.with(id))
 	return nil
+}
+
+// StopSealing has Seal return [ErrNoSealKey] until UseSealKey names a key that is there: what seals
+// the database is another key, and what an older one sealed now nobody would seal again.
+func (r *Ring) StopSealing() {
+	r.swap.Lock()
+	defer r.swap.Unlock()
+	r.sealing.Store(r.sealing.Load().with(""))
 }
 
 // SealedBy gives the id of the key that sealed a value, "" for what no key with an id has sealed.
@@ -118,7 +126,7 @@ func (r *Ring) Reload() (changed bool, err error) {
 	if !bytes.Equal(s.derived, now.derived) {
 		return false, errors.New("read sealing keys again: the document is another installation's")
 	}
-	if s.sealers[now.use] == nil {
+	if now.use != "" && s.sealers[now.use] == nil {
 		return false, fmt.Errorf("read sealing keys again: %w: %s, which seals", ErrNoSealKey, now.use)
 	}
 	if slices.Equal(s.ids, now.ids) {

@@ -82,6 +82,19 @@ func TestSealRotation(t *testing.T) {
 	if changed, err := other.Reload(); changed || !errors.Is(err, keys.ErrNoSealKey) {
 		t.Errorf("a node takes a document without the key that it seals with: %v, %v", changed, err)
 	}
+	other.StopSealing()
+	if _, err := other.Seal([]byte("plain"), seed); !errors.Is(err, keys.ErrNoSealKey) || other.SealKey() != "" {
+		t.Errorf("a node that lacks the key seals with %q: %v", other.SealKey(), err)
+	}
+	if !opens(t, other, before) {
+		t.Error("a node that seals no more opens no more")
+	}
+	if changed, err := other.Reload(); !changed || err != nil || other.SealKey() != "" {
+		t.Errorf("a node that seals nothing reads the document anew: %v, %v, seals with %q", changed, err, other.SealKey())
+	}
+	if err := other.UseSealKey(added); err != nil || !opens(t, r, sealed(t, other)) {
+		t.Errorf("it does not seal again: %v", err)
+	}
 	if changed, err := r.Reload(); !changed || err != nil {
 		t.Fatalf("Reload: %v, %v", changed, err)
 	}

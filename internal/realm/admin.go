@@ -106,6 +106,9 @@ func (s *Service) checkHosts(name mfa.RealmID, hosts []string) error {
 		return mfa.InvalidField("hosts", "A realm has at most %d hosts.", MaxHosts)
 	}
 	own := []string{hostOf(s.c.PublicURL), hostOf(*s.base.Load())}
+	for _, address := range s.c.Others {
+		own = append(own, hostOf(address))
+	}
 	for i, h := range hosts {
 		if len(h) > maxHost || !hostForm.MatchString(h) || plainHost(h) != h || slices.Contains(hosts[:i], h) {
 			return mfa.InvalidField("hosts", "A host is written as browsers do: in lower case, with its port unless that is the usual one, each once.")

@@ -39,6 +39,8 @@ type Config struct {
 	// PublicURL is the address at which devices and applications reach the server, without a
 	// slash at its end. It becomes the issuer of realms when the first one is made.
 	PublicURL string
+	// Others are further addresses of the server. No other realm can have their hosts.
+	Others []string
 	// Move lets Ensure change the issuer of all realms to PublicURL. Devices know their realm by
 	// its issuer, so every one has to be enrolled again.
 	Move bool
@@ -134,10 +136,10 @@ type Tx interface {
 }
 
 // Create makes a realm and its keys. The name is 1 to 63 lower-case letters, digits and hyphens,
-// with no hyphen at its ends. It returns Invalid, and Conflict with ReasonNameTaken.
+// with no hyphen at its ends, and not current, which names the caller's own. It returns Invalid, and Conflict with ReasonNameTaken.
 func (s *Service) Create(tx Tx, name mfa.RealmID) error {
 	if !validName(string(name)) {
-		return mfa.InvalidField("name", "A realm's name is 1 to %d lower-case letters, digits and hyphens, with no hyphen at its ends.", maxName)
+		return mfa.InvalidField("name", "A realm's name is 1 to %d lower-case letters, digits and hyphens, with no hyphen at its ends; not current.", maxName)
 	}
 	_, err := tx.Realm(name)
 	if err == nil {
@@ -177,7 +179,7 @@ func (s *Service) insert(tx Tx, name mfa.RealmID, issuer string) error {
 }
 
 func validName(s string) bool {
-	if s == "" || len(s) > maxName || s[0] == '-' || s[len(s)-1] == '-' {
+	if s == "" || s == "current" || len(s) > maxName || s[0] == '-' || s[len(s)-1] == '-' {
 		return false
 	}
 	return !strings.ContainsFunc(s, func(r rune) bool {

@@ -68,7 +68,7 @@ func (w *world) node(address string, move bool) *realm.Service {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	s, err := realm.New(realm.Config{Store: w.store, Ring: ring, PublicURL: address, Move: move})
+	s, err := realm.New(realm.Config{Store: w.store, Ring: ring, PublicURL: address, Others: []string{address, "https://Second.example.com"}, Move: move})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -225,7 +225,7 @@ func TestCreate(t *testing.T) {
 	}
 	for name, want := range map[mfa.RealmID]mfa.Code{
 		"": mfa.Invalid, "Tenant": mfa.Invalid, "-a": mfa.Invalid, "a-": mfa.Invalid, "a/b": mfa.Invalid, "a b": mfa.Invalid, "..": mfa.Invalid,
-		"ä": mfa.Invalid, mfa.RealmID(strings.Repeat("x", 64)): mfa.Invalid, "tenant": mfa.Conflict, "default": mfa.Conflict,
+		"ä": mfa.Invalid, "current": mfa.Invalid, mfa.RealmID(strings.Repeat("x", 64)): mfa.Invalid, "tenant": mfa.Conflict, "default": mfa.Conflict,
 	} {
 		err := w.try(func(tx store.Tx) error {
 			return w.Create(tx, name)
@@ -515,5 +515,20 @@ func TestPlainHTTP(t *testing.T) {
 	}
 	if err := s.Ensure(t.Context()); err == nil {
 		t.Error("a realm with an issuer in plain http")
+	}
+}
+
+// TestServersOwnHosts has a realm ask for hosts at which the server is reached.
+func TestServersOwnHosts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.update(func(tx store.Tx) error { return w.Create(tx, "tenant") })
+	for host, want := range map[string]mfa.Code{
+		strings.TrimPrefix(address, "https://"): mfa.Conflict, "second.example.com": mfa.Conflict, "third.example.com": "",
+	} {
+		err := w.try(func(tx store.Tx) error { return w.SetHosts(tx, "tenant", []string{host}) })
+		if got := mfa.CodeOf(err); (err == nil) != (want == "") || err != nil && got != want {
+			t.Errorf("%s: %v, want %q", host, err, want)
+		}
 	}
 }

@@ -108,7 +108,8 @@ func (w walk) put(tx SealTx) error {
 
 // Look takes the key that seals according to the database, in a transaction that only reads, and
 // says whether Say has something to write. It returns an error that wraps keys.ErrNoSealKey for a
-// node that lacks that key: what others seal it cannot open.
+// node that lacks that key: what others seal it cannot open, and what it seals nobody would seal
+// again, so it seals nothing from then on.
 func (s *Sealing) Look(tx SealTx) (stale bool, err error) {
 	key, err := tx.Setting(settingSealKey)
 	if errors.Is(err, store.ErrNotFound) {
@@ -119,6 +120,7 @@ func (s *Sealing) Look(tx SealTx) (stale bool, err error) {
 	}
 	if key != s.ring.SealKey() {
 		if err := s.ring.UseSealKey(key); err != nil {
+			s.ring.StopSealing()
 			return false, err
 		}
 	}

@@ -124,6 +124,10 @@ func TestSealingOfTwoNodes(t *testing.T) {
 	if err := old.follow(); !errors.Is(err, keys.ErrNoSealKey) {
 		t.Errorf("a node without the key comes back: %v", err)
 	}
+	place := keys.AAD{Realm: "a", Table: "totps", Row: "totp_1", Column: "seed"}
+	if _, err := old.ring.Seal([]byte("seed"), place); !errors.Is(err, keys.ErrNoSealKey) {
+		t.Errorf("it seals what no other node will open: %v", err)
+	}
 
 	ok(t, one.follow())
 	w.ahead.Add(int64(10 * time.Second))

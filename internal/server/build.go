@@ -70,7 +70,7 @@ func (s *Server) build(ctx context.Context, ring *keys.Ring) (p parts, err error
 	keep(err)
 	p.applications, err = application.New(application.Config{Store: s.store})
 	keep(err)
-	p.realms, err = realm.New(realm.Config{Store: s.store, Ring: ring, PublicURL: s.urls[0]})
+	p.realms, err = realm.New(realm.Config{Store: s.store, Ring: ring, PublicURL: s.urls[0], Others: s.urls[1:]})
 	keep(err)
 	p.events, err = audit.New(audit.Config{Store: s.store})
 	keep(err)
