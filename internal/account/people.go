@@ -63,8 +63,9 @@ func (s *Service) Import(ctx context.Context, in mfa.RealmID, people []Person, t
 	var out []Imported
 	err := s.update(ctx, in, func(j *job) error {
 		out = make([]Imported, len(people))
+		named := make(map[mfa.UserID]bool, len(people))
 		for i, p := range people {
-			done, err := j.importOne(p)
+			done, err := j.importOne(p, named)
 			if err != nil {
 				if code := mfa.CodeOf(err); code != mfa.Invalid && code != mfa.Conflict {
 					return err
@@ -84,7 +85,9 @@ func (s *Service) Import(ctx context.Context, in mfa.RealmID, people []Person, t
 	return out, err
 }
 
-func (j *job) importOne(p Person) (Imported, error) {
+// importOne does what Import does for one person, unless they were named before: two people with one
+// external id would become one, and whoever is second would sign in as the first.
+func (j *job) importOne(p Person, named map[mfa.UserID]bool) (Imported, error) {
 	canonical, err := user.Canonical("name", p.Name)
 	if err != nil {
 		return Imported{}, err
@@ -92,6 +95,12 @@ func (j *job) importOne(p Person) (Imported, error) {
 	u, found, err := j.directory(p.ExternalID, canonical)
 	if err != nil {
 		return Imported{}, err
+	}
+	if found && named[u.ID] {
+		return Imported{}, mfa.Errorf(mfa.Conflict, mfa.ReasonNameTaken, "This import names %s twice.", u.Name)
+	}
+	if found {
+		named[u.ID] = true
 	}
 	c := user.Changes{Display: p.Display, Groups: p.Groups, Aliases: p.Aliases}
 	if p.ExternalID != "" {
@@ -102,6 +111,7 @@ func (j *job) importOne(p Person) (Imported, error) {
 		if err != nil {
 			return Imported{}, err
 		}
+		named[u.ID] = true
 		e := store.Event{Kind: audit.UserCreated, User: u.ID, Data: map[string]string{"name": u.Name}}
 		return Imported{Name: u.Name, User: u.ID, Outcome: ImportCreated}, j.record(e)
 	}

@@ -88,12 +88,11 @@ func TestImport(t *testing.T) {
 		"changed bob display_name:bob>Bob groups:>x",
 		"changed hand groups:staff>",
 		"changed ada groups:admins|staff>admins aliases:ada@example.org>countess@example.org",
-	}, w.imports(false,
+	}, append(w.imports(false,
 		person("ADA", "1", "aliases=Ada@Example.org", "groups=admins|staff|admins"),
 		person("bob", "", "display=Bob", "groups=x"),
 		person("hand", "3", "groups="),
-		person("ada", "1", "groups=admins", "aliases=countess@example.org"),
-	)); d != "" {
+	), w.imports(false, person("ada", "1", "groups=admins", "aliases=countess@example.org"))...)); d != "" {
 		t.Errorf("changes (-want +got):\n%s", d)
 	}
 }
@@ -126,5 +125,30 @@ func TestImportKnowsWhoIsWho(t *testing.T) {
 	}
 	if got, err := w.s.Import(w.ctx, in, make([]account.Person, account.MaxImported+1), true); err == nil {
 		t.Errorf("too many: %v", got)
+	}
+}
+
+// TestImportNamesEverybodyOnce has one import call two people the same one: whoever is second would
+// answer for the first.
+func TestImportNamesEverybodyOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.imports(false, person("known", "5"), person("plain", ""))
+	for name, people := range map[string][]account.Person{
+		"new":      {person("eve", "7"), person("mallory", "7", "display=Mallory")},
+		"known":    {person("known", "5", "display=Known"), person("mallory", "5")},
+		"the same": {person("plain", ""), person("plain", "", "display=Plain")},
+	} {
+		for _, try := range []bool{true, false} {
+			got := w.imports(try, people...)
+			if want := "refused " + people[1].Name + " conflict"; len(got) != 2 || got[1] != want {
+				t.Errorf("%s, only tried %v: %q, want the second to be %q", name, try, got, want)
+			}
+		}
+	}
+	list, err := w.s.Users(w.ctx, in, account.UserFilter{Prefix: "mallory"}, account.Page{Limit: 10})
+	must(t, err)
+	if len(list) != 0 {
+		t.Errorf("mallory is %v", list)
 	}
 }
