@@ -341,7 +341,7 @@ func TestRestoreIsFinishedAfterAKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The words that it says on its way are where it is killed.
-	for _, moment := range []string{"Reading", "Preparing", "Voiding", "50 people", "150 people", "203 people"} {
+	for _, moment := range []string{"Reading", "Preparing", "Voiding", "100 people", "200 people"} {
 		t.Run(moment, func(t *testing.T) {
 			t.Parallel()
 			target := filepath.Join(t.TempDir(), "data")

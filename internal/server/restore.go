@@ -293,7 +293,11 @@ func (c Config) finish(ctx context.Context, log io.Writer, told func(string)) (o
 		}
 		done := 0
 		finishing.Told = func(people int) {
-			if people/1000 > done/1000 {
+			step := 1000 // lines enough for the eye
+			if people < step {
+				step = 100
+			}
+			if people/step > done/step {
 				say(told, fmt.Sprintf("%d people done.", people))
 			}
 			done = people
