@@ -55,7 +55,7 @@ func TestEqualNames(t *testing.T) {
 func TestHosts(t *testing.T) {
 	t.Parallel()
 	n := start(t, nodeOptions{})
-	host := strings.Replace(strings.TrimPrefix(n.url, "http://"), "127.0.0.1", "localhost", 1)
+	host := strings.Replace(strings.TrimPrefix(n.url, "http://"), "127.0.0.1", secondHost, 1)
 	inside := n.in("one", host)
 	one, other := newTenant(inside), newTenant(n.in("two"))
 	here := *n
