@@ -8,7 +8,9 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -93,7 +95,17 @@ func (d *device) post(path, body string) answer {
 	return a
 }
 
+// tryPost asks once more for prompts whose answer was cut off on the way, as devices do.
 func (d *device) tryPost(path, body string) (answer, error) {
+	a, err := d.postOnce(path, body)
+	if path == protocol.PathPrompts && errors.Is(err, io.ErrUnexpectedEOF) {
+		d.n.t.Logf("the answer to a poll was cut off")
+		return d.postOnce(path, body)
+	}
+	return a, err
+}
+
+func (d *device) postOnce(path, body string) (answer, error) {
 	req, err := http.NewRequestWithContext(context.Background(), "POST", d.n.url+path, strings.NewReader(body))
 	if err != nil {
 		return answer{}, err
